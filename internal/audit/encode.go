@@ -1,0 +1,118 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// timeFormat is RFC 3339 with milliseconds, always in UTC.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+// Time is a point in time as events write it. The zero value is written as null.
+type Time struct{ time.Time }
+
+// MarshalJSON implements [json.Marshaler].
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return t.UTC().AppendFormat(nil, `"`+timeFormat+`"`), nil
+}
+
+// maxLine bounds a line of the log, for writer and readers. The longest
+// statement that is kept fits even if every byte of it is escaped.
+const maxLine = 8 << 20
+
+// encoder turns events into JSON objects. It is safe for concurrent use.
+type encoder struct {
+	cluster []byte // the end of the common fields, ready to be copied
+	now     func() time.Time
+	buffers sync.Pool // of *bytes.Buffer
+}
+
+func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
+	field, err := json.Marshal(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &encoder{
+		cluster: append([]byte(`,"cluster_name":`), field...),
+		now:     now,
+		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+	}, nil
+}
+
+// encode writes ev as one JSON object and passes it to use, which must not keep
+// it. The object has no chain fields yet.
+func (e *encoder) encode(ev Event, use func(object []byte) error) error {
+	if s, ok := ev.(shortener); ok {
+		ev = s.shorten()
+	}
+	event, code := ev.name()
+	if event == "" {
+		return fmt.Errorf("the audit event %+v has no name", ev)
+	}
+	b, _ := e.buffers.Get().(*bytes.Buffer)
+	defer e.buffers.Put(b)
+	b.Reset()
+	var index int64
+	if s, ok := ev.(interface{ index() int64 }); ok {
+		index = s.index()
+	}
+	b.Write(e.appendCommon(b.AvailableBuffer(), event, code, index))
+	at := b.Len()
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false) // statements are full of < and >
+	if err := enc.Encode(ev); err != nil {
+		return fmt.Errorf("encode audit event %s: %w", event, err)
+	}
+	object := b.Bytes()
+	object = object[:len(object)-1] // the newline of Encode
+	if len(object)-at == len("{}") {
+		object = append(object[:at], '}')
+	} else {
+		object[at] = ',' // the brace that opened the event joins it to the common fields
+	}
+	if len(object) > maxLine-chainSize {
+		return fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
+	}
+	return use(object)
+}
+
+// appendCommon appends the fields that all events have, without closing brace.
+func (e *encoder) appendCommon(b []byte, event, code string, index int64) []byte {
+	b = append(b, `{"event":"`...)
+	b = append(b, event...)
+	b = append(b, `","code":"`...)
+	b = append(b, code...)
+	b = append(b, `","time":"`...)
+	b = e.now().UTC().AppendFormat(b, timeFormat)
+	b = append(b, `","uid":"`...)
+	b = appendUID(b)
+	b = append(b, `","ei":`...)
+	b = strconv.AppendInt(b, index, 10)
+	return append(b, e.cluster...)
+}
+
+// appendUID appends a random UUID (RFC 9562, version 4).
+func appendUID(b []byte) []byte {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // never fails, says its documentation
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	for i, part := range [][]byte{u[:4], u[4:6], u[6:8], u[8:10], u[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return b
+}

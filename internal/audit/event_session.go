@@ -1,0 +1,111 @@
+package audit
+
+// DatabaseSessionStart is written before a session may do anything, or when it
+// is refused.
+type DatabaseSessionStart struct {
+	Session
+	Database
+	Outcome
+	PID       uint32 `json:"pid,omitempty"` // PostgreSQL's backend process
+	UserAgent string `json:"user_agent,omitempty"`
+}
+
+func (e DatabaseSessionStart) name() (string, string) {
+	return "db.session.start", e.code("TDB00")
+}
+
+// DatabaseSessionEnd is written when a session that started has ended.
+type DatabaseSessionEnd struct {
+	Session
+	Database
+	Start      Time   `json:"session_start"`
+	Stop       Time   `json:"session_stop"`
+	DurationMS int64  `json:"duration_ms"`
+	Reason     string `json:"reason,omitempty"` // why, unless the client just left
+}
+
+func (DatabaseSessionEnd) name() (string, string) { return "db.session.end", "TDB01I" }
+
+// DatabaseQuery is a simple query. It fails when it was not let through.
+type DatabaseQuery struct {
+	Session
+	Database
+	Outcome
+	Query      string   `json:"db_query"`
+	Parameters []string `json:"db_query_parameters,omitempty"`
+	Shortened
+}
+
+func (e DatabaseQuery) name() (string, string) { return "db.session.query", e.code("TDB02") }
+
+// DatabaseResult is how the command before it ended.
+type DatabaseResult struct {
+	Session
+	Database
+	Outcome
+	AffectedRecords uint64 `json:"affected_records"`
+	TxStatus        string `json:"tx_status,omitempty"` // I idle, T in transaction, E in failed transaction
+	DurationMS      int64  `json:"duration_ms"`
+}
+
+func (DatabaseResult) name() (string, string) { return "db.session.result", "TDB10I" }
+
+// MalformedPacket is a message from the client that is not PostgreSQL protocol.
+type MalformedPacket struct {
+	Session
+	Database
+	Error string `json:"error"` // what is wrong with it
+}
+
+func (MalformedPacket) name() (string, string) { return "db.session.malformed_packet", "TDB06I" }
+
+// PermissionsUpdate is the set of object permissions that a session gets.
+type PermissionsUpdate struct {
+	Session
+	Database
+	Outcome
+	Permissions []PermissionCount `json:"permission_summary,omitempty"`
+	Objects     map[string]int    `json:"affected_object_counts,omitempty"` // by kind of object
+}
+
+// PermissionCount says on how many objects of each kind a permission is held.
+type PermissionCount struct {
+	Permission string         `json:"permission"`
+	Counts     map[string]int `json:"counts"`
+}
+
+func (e PermissionsUpdate) name() (string, string) {
+	return "db.session.permissions.update", e.code("TDB07")
+}
+
+// DatabaseUserCreate is a database user made or enabled for a session.
+type DatabaseUserCreate struct {
+	Session
+	Database
+	Outcome
+	Username string `json:"username"`
+}
+
+func (e DatabaseUserCreate) name() (string, string) { return "db.user.create", e.code("TDB08") }
+
+// DatabaseUserDeactivate is a database user disabled or dropped.
+type DatabaseUserDeactivate struct {
+	Session
+	Database
+	Outcome
+	Username string `json:"username"`
+	Delete   bool   `json:"delete"` // dropped, not only disabled
+}
+
+func (e DatabaseUserDeactivate) name() (string, string) {
+	return "db.user.deactivate", e.code("TDB09")
+}
+
+// ClientDisconnect is a session that was ended from our side.
+type ClientDisconnect struct {
+	Session
+	Database
+	Reason string `json:"reason"`
+}
+
+func (ClientDisconnect) name() (string, string) { return "client.disconnect", "T3006I" }

@@ -1,0 +1,178 @@
+package audit_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/fault"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 123456789, time.UTC)
+
+func at(d time.Duration) audit.Time { return audit.Time{Time: noon.Add(d)} }
+
+// everyEvent has each type of event, in each code it can have.
+func everyEvent() []audit.Event {
+	who := audit.Actor{User: "alice", UserKind: audit.Human, RemoteAddr: "192.0.2.7:50000"}
+	s := audit.Session{Actor: who, ID: "0e9bcd44-7d59-4e5e-b6f1-2d8d3f6a0c11", Index: 3, ServerID: "agent-1"}
+	d := audit.Database{
+		Service: "orders", Protocol: "postgres", URI: "10.0.0.1:5432", DatabaseName: "shop",
+		DatabaseUser: "alice", Roles: []string{"reader"}, Type: "self-hosted", Origin: "config-file",
+	}
+	ok := audit.OutcomeOf(nil)
+	refused := audit.OutcomeOf(fault.New(fault.Denied, "access to orders denied").WithCause(errors.New("no role matches")))
+	shown := audit.Database{Service: "orders", DatabaseUser: "alice"}
+	return []audit.Event{
+		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: ok, PID: 4711, UserAgent: "psql"},
+		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: refused},
+		audit.DatabaseSessionEnd{Session: s, Database: d, Start: at(0), Stop: at(1500 * time.Millisecond), DurationMS: 1500, Reason: "idle"},
+		audit.DatabaseQuery{Session: s, Database: d, Outcome: ok, Query: "SELECT 1 < 2 && '\"\\' -- \u2028 \x00 é", Parameters: []string{"1", ""}},
+		audit.DatabaseQuery{Session: s, Database: d, Outcome: refused, Query: "DROP TABLE x"},
+		audit.DatabaseResult{Session: s, Database: d, Outcome: ok, AffectedRecords: 42, TxStatus: "T", DurationMS: 7},
+		audit.MalformedPacket{Session: s, Database: d, Error: "length 3 is too short"},
+		audit.PermissionsUpdate{Session: s, Database: d, Outcome: ok, Permissions: []audit.PermissionCount{{Permission: "SELECT", Counts: map[string]int{"table": 2}}}, Objects: map[string]int{"table": 2}},
+		audit.PermissionsUpdate{Session: s, Database: d, Outcome: refused},
+		audit.DatabaseUserCreate{Session: s, Database: d, Outcome: ok, Username: "alice"},
+		audit.DatabaseUserCreate{Session: s, Database: d, Outcome: refused, Username: "alice"},
+		audit.DatabaseUserDeactivate{Session: s, Database: d, Outcome: ok, Username: "alice", Delete: true},
+		audit.DatabaseUserDeactivate{Session: s, Database: d, Outcome: refused, Username: "alice"},
+		audit.ClientDisconnect{Session: s, Database: d, Reason: "certificate expired"},
+		audit.StatementParse{Session: s, Database: d, StatementName: "s1", Query: "SELECT $1"},
+		audit.StatementBind{Session: s, Database: d, StatementName: "s1", PortalName: "p1", Parameters: []string{"a"}},
+		audit.StatementExecute{Session: s, Database: d, PortalName: "p1"},
+		audit.StatementClose{Session: s, Database: d, PortalName: "p1"},
+		audit.FunctionCall{Session: s, Database: d, FunctionOID: 954, Arguments: []string{"1"}},
+		audit.Login{Actor: who, Outcome: ok, Method: "local", UserAgent: "postern/1.0"},
+		audit.Login{Actor: who, Outcome: refused, Method: "local"},
+		audit.InvitationCreate{Actor: who, Name: "bob", Expires: at(time.Hour)},
+		audit.PasswordChange{Actor: who, Name: "bob"},
+		audit.CertificateCreate{Actor: who, Database: shown, CertType: "user", Subject: "alice", UserRoles: []string{"reader"}, Serial: "1f", Expires: at(time.Hour), Fingerprint: "ab"},
+		audit.CertificateCreate{Actor: who, CertType: "db", Subject: "pg", Names: []string{"pg", "10.0.0.1"}, Serial: "1f"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Created, Name: "bob"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Updated, Name: "bob"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Deleted, Name: "bob"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindRole, Change: audit.Created, Name: "dba"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindRole, Change: audit.Updated, Name: "dba"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindRole, Change: audit.Deleted, Name: "dba"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Created, Name: "orders"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Updated, Name: "orders"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Deleted, Name: "orders"},
+		audit.LogRepaired{Segment: "events-1.jsonl", Offset: 10, Removed: 5, SHA256: "ab", File: "damaged-1"},
+	}
+}
+
+// changing is what differs from run to run: the unique id, and what follows from it.
+var changing = regexp.MustCompile(`"uid":"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"|"(prev|hash)":"[0-9a-f]{64}"`)
+
+func TestEventsGolden(t *testing.T) {
+	t.Parallel()
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir, Now: func() time.Time { return noon }})
+	for _, ev := range everyEvent() {
+		if err := l.Emit(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	for _, line := range lines(t, dir) {
+		got.Write(changing.ReplaceAllFunc(line, func(m []byte) []byte {
+			return append(m[:bytes.IndexByte(m, ':')], `:"…"`...)
+		}))
+		got.WriteByte('\n')
+	}
+	golden := filepath.Join("testdata", "events.golden.jsonl")
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got.String(), "\n")); diff != "" {
+		t.Errorf("others read these lines: a change is a change of the format (-want +got)\n%s", diff)
+	}
+}
+
+func TestOutcomeOf(t *testing.T) {
+	t.Parallel()
+	got := audit.OutcomeOf(fmt.Errorf("dial: %w", errors.New("password=secret")))
+	if got.Success || got.Message != "internal error" || !strings.Contains(got.Error, "dial") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestUnknownChangeIsRefused(t *testing.T) {
+	t.Parallel()
+	l := open(t, audit.Config{Dir: logDir(t)})
+	for _, ev := range []audit.Event{
+		audit.ResourceChange{Kind: "lock", Change: audit.Created},
+		audit.ResourceChange{Kind: audit.KindRole},
+		audit.ResourceChange{Kind: audit.KindRole, Change: 4},
+	} {
+		if err := l.Emit(t.Context(), ev); err == nil {
+			t.Errorf("%+v has no name and is written", ev)
+		}
+	}
+	if err := l.Emit(t.Context(), audit.Login{}); err != nil {
+		t.Errorf("the log works no more: %v", err)
+	}
+}
+
+func TestLongStatementIsCut(t *testing.T) {
+	t.Parallel()
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir})
+	long := strings.Repeat("é", 1<<20) // 2 MiB, and a cut in the middle of a letter
+	hostile := strings.Repeat("\x01", 3<<20)
+	for _, ev := range []audit.Event{
+		audit.DatabaseQuery{Query: "x" + long, Parameters: []string{"a", "b"}},
+		audit.StatementParse{Query: hostile},
+		audit.StatementBind{Parameters: []string{hostile, "", "b"}},
+		audit.FunctionCall{Arguments: []string{"short", long}},
+	} {
+		if err := l.Post(ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := lines(t, dir)
+	if len(all) != 4 {
+		t.Fatalf("%d lines", len(all))
+	}
+	for i, want := range []string{
+		`"db_query_parameters":["a",""],"truncated":true,"full_size":2097155,"full_sha256":"`,
+		`"truncated":true,"full_size":3145728,`,
+		`"",""],"truncated":true,"full_size":3145729,`,
+		`"function_args":["short","é`,
+	} {
+		if !bytes.Contains(all[i], []byte(want)) {
+			t.Errorf("line %d has no %s: …%s", i+1, want, all[i][max(0, len(all[i])-400):])
+		}
+		if bytes.Contains(all[i], []byte("\ufffd")) || bytes.Contains(all[i], []byte(`\ufffd`)) {
+			t.Errorf("line %d: a letter was cut in two", i+1)
+		}
+	}
+	if _, err := audit.Verify(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+}

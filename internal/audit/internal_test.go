@@ -1,0 +1,214 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// A disk that fails cannot be had in a test; a file that was closed behind the
+// writer's back fails in the same way.
+func TestFailedWriteEndsTheLog(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "audit")
+	l, err := Open(Config{Dir: dir, Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Emit(t.Context(), Login{Method: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.writer.tail.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 { // some of them wait in the batch after the one that fails
+		wg.Go(func() {
+			if err := l.Emit(t.Context(), Login{Method: "lost"}); err == nil || fault.KindOf(err) != fault.Unavailable {
+				t.Errorf("Emit: got %v, want Unavailable", err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Post(Login{}); err == nil || fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("Post: got %v, want Unavailable", err)
+	}
+	if l.Err() == nil {
+		t.Error("Err says that all is well")
+	}
+	if err := l.Close(); err == nil || !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Close hides why: %v", err)
+	}
+	l, err = Open(Config{Dir: dir, Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Emit(t.Context(), Login{Method: "after"}); err != nil {
+		t.Errorf("opened again: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if rep, err := Verify(t.Context(), dir); err != nil || rep.Events != 2 {
+		t.Errorf("report %+v, %v", rep, err)
+	}
+}
+
+func TestCloseReportsThatTheLastEventsAreLost(t *testing.T) {
+	t.Parallel()
+	l, err := Open(Config{Dir: filepath.Join(t.TempDir(), "audit"), Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Emit(t.Context(), Login{}); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock() // the writer cannot take the event before Close does
+	l.next.objects, l.next.ends = []byte("{}"), []int{2}
+	l.mu.Unlock()
+	if err := l.writer.tail.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err == nil || fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+}
+
+// The queue is tested without a writer, so that it stays full.
+func TestFullQueueBlocks(t *testing.T) {
+	t.Parallel()
+	for name, fill := range map[string]func(*batch){
+		"bytes":  func(b *batch) { b.objects, b.ends = make([]byte, maxQueuedBytes), []int{maxQueuedBytes} },
+		"events": func(b *batch) { b.ends = make([]int, maxQueuedEvents) },
+	} {
+		l := &Log{next: newBatch(nil)}
+		fill(l.next)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := l.lockForRoom(ctx, 1); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%s: got %v, want to be kept waiting", name, err)
+		}
+		room := make(chan error, 1)
+		go func() {
+			_, err := l.lockForRoom(t.Context(), 1)
+			l.mu.Unlock()
+			room <- err
+		}()
+		l.take()
+		if err := <-room; err != nil {
+			t.Errorf("%s: after the queue was taken: %v", name, err)
+		}
+	}
+	l := &Log{next: newBatch(nil)}
+	if _, err := l.lockForRoom(t.Context(), maxQueuedBytes+1); err != nil {
+		t.Errorf("an event larger than the empty queue: %v", err)
+	}
+	l.mu.Unlock()
+}
+
+func TestParseLine(t *testing.T) {
+	t.Parallel()
+	line, want := link{seq: 41, hash: [32]byte{1}}.appendLine(nil, []byte(`{"event":"x"}`))
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	got, prev, err := parseLine(line)
+	if err != nil || got != want || prev != [32]byte{1} {
+		t.Errorf("got %v, %v, %v", got, prev, err)
+	}
+	// No byte can be changed, added or taken away.
+	for i := range line {
+		changed := bytes.Clone(line)
+		changed[i] ^= 1
+		if _, _, err := parseLine(changed); err == nil {
+			t.Errorf("byte %d changed: accepted", i)
+		}
+		if _, _, err := parseLine(append(line[:i:i], line[i+1:]...)); err == nil {
+			t.Errorf("byte %d removed: accepted", i)
+		}
+		if _, _, err := parseLine(append(append(line[:i:i], ' '), line[i:]...)); err == nil {
+			t.Errorf("space before byte %d: accepted", i)
+		}
+	}
+}
+
+func FuzzParseLine(f *testing.F) {
+	line, _ := link{seq: 41}.appendLine(nil, []byte(`{"event":"x"}`))
+	f.Add(line[:len(line)-1])
+	f.Add([]byte(`{"event":"x","seq":`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		l, prev, err := parseLine(line)
+		if err != nil {
+			return
+		}
+		at := bytes.LastIndex(line, []byte(seqField))
+		again, _ := link{seq: l.seq - 1, hash: prev}.appendLine(nil, append(bytes.Clone(line[:at]), '}'))
+		if !bytes.Equal(again, append(line, '\n')) {
+			t.Errorf("%q comes back as %q", line, again)
+		}
+	})
+}
+
+// FuzzReaders gives the readers a segment with any content.
+func FuzzReaders(f *testing.F) {
+	one, end := link{}.appendLine(nil, []byte(`{"event":"x","time":"2026-11-22T12:00:00.000Z"}`))
+	two, _ := end.appendLine(one, []byte(`{"event":"y","time":"2026-11-22T12:00:00.000Z"}`))
+	f.Add(two)
+	f.Add(two[:len(two)-7])
+	f.Add([]byte("\n\n{}\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, segmentName(1)), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, verifyErr := Verify(t.Context(), dir)
+		var read uint64
+		var readErr error
+		for _, err := range Read(t.Context(), dir, 0, Filter{}) {
+			if readErr = err; err == nil {
+				read++
+			}
+		}
+		if verifyErr == nil && readErr == nil && read != before.Events {
+			t.Errorf("read %d records of %d", read, before.Events)
+		}
+		_, _ = End(dir)
+		l, err := Open(Config{Dir: dir, Cluster: "c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(l.Emit(t.Context(), Login{}), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		after, err := Verify(t.Context(), dir)
+		if err != nil {
+			t.Fatalf("after the repair: %v", err)
+		}
+		if verifyErr == nil && after.Events < before.Events+1 {
+			t.Errorf("%d events before, %d after", before.Events, after.Events)
+		}
+	})
+}
+
+func TestSegmentNames(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{segmentName(7), segmentName(10), "events-8.jsonl", "events-x.jsonl", "lock", "damaged-x", segmentName(9) + ".gz", "events-" + strings.Repeat("9", 20) + ".jsonl"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := segments(dir)
+	if err != nil || fmt.Sprint(got) != "[7 10]" {
+		t.Errorf("segments = %v, %v", got, err)
+	}
+}

@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// Config says where and how to write. Dir and Cluster are needed.
+type Config struct {
+	// Dir holds the segments. It is made when missing, and must be closed to
+	// everybody but the owner. One process writes at a time.
+	Dir string
+	// Cluster is written to every event.
+	Cluster string
+	// MaxSegment is the size in bytes from which a new segment begins; zero is 64
+	// MiB. A new one begins with every UTC day, too.
+	MaxSegment int64
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Log hears of repairs and of the failure that ends writing; nil: nobody.
+	Log *slog.Logger
+}
+
+// The queue. Statements of all sessions pass through it; it is large enough to
+// ride out a slow fsync and small enough to be given away in memory.
+const (
+	maxQueuedBytes  = 8 << 20
+	maxQueuedEvents = 16 << 10
+)
+
+// Log writes events. It is safe for concurrent use; events of one goroutine keep
+// their order.
+type Log struct {
+	encoder *encoder
+	log     *slog.Logger
+	writer  *writer
+	lock    *os.File
+
+	wake    chan struct{} // holds one value when next is not empty
+	closing chan struct{}
+	stop    func() error // closes once
+	running sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	next  *batch     // what is queued
+	spare *batch     // whose buffers can be used again, or nil
+	err   error      // why nothing can be written any more
+}
+
+// batch is what the writer takes at once.
+type batch struct {
+	objects []byte // one after the other
+	ends    []int  // where each ends
+	urgent  bool   // somebody waits for written
+	taken   chan struct{}
+	written chan struct{} // when closed, err is set, and nil means durable if urgent
+	err     error
+}
+
+// newBatch returns an empty batch in the buffers of an old one, if there is one.
+func newBatch(old *batch) *batch {
+	b := &batch{taken: make(chan struct{}), written: make(chan struct{})}
+	if old != nil {
+		b.objects, b.ends = old.objects[:0], old.ends[:0]
+	}
+	return b
+}
+
+// Open opens the log in cfg.Dir for writing, or begins one. What a crash left at
+// its end is repaired and the repair recorded. Faults: Invalid for a bad Config
+// or a directory that others may enter; Unavailable when the log cannot be
+// written or another process has it open.
+func Open(cfg Config) (*Log, error) {
+	if cfg.Dir == "" || cfg.Cluster == "" {
+		return nil, fault.New(fault.Invalid, "the audit log needs a directory and the name of the cluster")
+	}
+	if cfg.MaxSegment <= 0 {
+		cfg.MaxSegment = 64 << 20
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	enc, err := newEncoder(cfg.Cluster, cfg.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	end, repairs, err := openTail(cfg.Dir)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	l := &Log{
+		encoder: enc, log: cfg.Log, lock: lock,
+		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end},
+		wake:   make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil),
+	}
+	l.stop = sync.OnceValue(l.shutDown)
+	l.running.Go(l.run)
+	for _, r := range repairs {
+		cfg.Log.Warn("audit log repaired", "segment", r.Segment, "offset", r.Offset, "removed", r.Removed, "file", r.File)
+		if err := l.Emit(context.Background(), r); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+// Emit writes ev and returns when it is durable. On any error the caller must
+// not do what ev says: it may be on record or not. Faults: Unavailable when the
+// log cannot be written; when ctx ends first, the error wraps ctx.Err().
+func (l *Log) Emit(ctx context.Context, ev Event) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("write to the audit log: %w", err)
+	}
+	b, err := l.enqueue(ctx, ev, true)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-b.written:
+		return b.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the audit log: %w", ctx.Err())
+	}
+}
+
+// Post queues ev and returns. It is written at once and durable within 100 ms on
+// a disk that can. When the queue is full, Post blocks until there is room; it
+// never drops. Faults: Unavailable when the log cannot be written; then the
+// caller must stop what it does.
+func (l *Log) Post(ev Event) error {
+	_, err := l.enqueue(context.Background(), ev, false)
+	return err
+}
+
+// Err returns why the log refuses events, or nil while it works.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// enqueue encodes ev and adds it to the next batch, which it returns.
+func (l *Log) enqueue(ctx context.Context, ev Event, urgent bool) (*batch, error) {
+	var into *batch
+	err := l.encoder.encode(ev, func(object []byte) error {
+		b, err := l.lockForRoom(ctx, len(object))
+		if err != nil {
+			return err
+		}
+		defer l.mu.Unlock()
+		b.objects = append(b.objects, object...)
+		b.ends = append(b.ends, len(b.objects))
+		b.urgent = b.urgent || urgent
+		into = b
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+		return nil
+	})
+	return into, err
+}
+
+// lockForRoom returns the next batch when size bytes fit, with l.mu held.
+func (l *Log) lockForRoom(ctx context.Context, size int) (*batch, error) {
+	for {
+		l.mu.Lock()
+		b := l.next
+		if l.err != nil {
+			defer l.mu.Unlock()
+			return nil, l.err
+		}
+		// An event larger than the whole queue goes when the queue is empty.
+		if len(b.ends) == 0 || len(b.ends) < maxQueuedEvents && len(b.objects)+size <= maxQueuedBytes {
+			return b, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-b.taken:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the audit log: %w", ctx.Err())
+		}
+	}
+}
+
+// Close writes and syncs what is queued and releases the log. It returns the
+// error that ended writing, if one did. Later events are refused. A second Close
+// does nothing more.
+func (l *Log) Close() error { return l.stop() }
+
+func (l *Log) shutDown() error {
+	l.mu.Lock()
+	if l.err == nil {
+		l.err = errClosed
+	}
+	l.mu.Unlock()
+	close(l.closing)
+	l.running.Wait()
+	failed := l.Err()
+	if errors.Is(failed, errClosed) {
+		failed = nil
+	}
+	return errors.Join(failed, l.writer.close(), l.lock.Close())
+}
+
+var errClosed = fault.New(fault.Unavailable, "the audit log is closed")

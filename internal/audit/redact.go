@@ -1,0 +1,135 @@
+package audit
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// redacted stands for a secret that was in a statement.
+const redacted = "'[redacted]'"
+
+// secretWord is what every secret that we look for stands behind: PASSWORD in
+// CREATE and ALTER ROLE, in the OPTIONS of a user mapping, in the connection
+// string of a subscription. A statement without these letters has none.
+const secretWord = "password"
+
+// Redact returns a statement without the passwords that SQL has in clear text:
+// the string behind the word PASSWORD, also inside strings, dollar quotes and
+// connection strings. Where the text cannot be taken apart for certain and might
+// hold a password, only its first word is left.
+//
+// It reads tokens as PostgreSQL's lexer does (documentation, section 4.1), so
+// comments, quotes and escapes cannot hide anything. A password that a function
+// puts together from pieces cannot be seen.
+func Redact(sql string) string {
+	if !containsFold(sql, secretWord) {
+		return sql
+	}
+	if text, ok := redact(sql, 0); ok {
+		return text
+	}
+	return firstWord(sql) + " [redacted]"
+}
+
+// maxNesting bounds how deep statements inside strings inside statements are read.
+const maxNesting = 4
+
+// redact replaces every secret. It reports false when the text is not certain.
+func redact(sql string, depth int) (string, bool) {
+	if depth > maxNesting {
+		return "", false
+	}
+	var out strings.Builder
+	secret := false // the next string is a secret
+	for rest := sql; rest != ""; {
+		t, ok := nextToken(rest)
+		if !ok {
+			return "", false
+		}
+		text := rest[:t.size]
+		rest = rest[t.size:]
+		switch {
+		case t.kind == blankToken:
+		case t.kind == stringToken && secret:
+			text = redacted
+		case t.kind == stringToken && containsFold(text, secretWord):
+			if text, ok = redactString(text, t, depth); !ok {
+				return "", false
+			}
+		default:
+			// A string may be continued on the next line; then more of the secret follows.
+			secret = t.kind == wordToken && strings.EqualFold(text, secretWord)
+		}
+		out.WriteString(text)
+	}
+	return out.String(), true
+}
+
+// redactString looks for secrets inside a string, which may be a statement or a
+// connection string. One that holds any, or is not certain, goes as a whole.
+func redactString(text string, t token, depth int) (string, bool) {
+	inner := t.inner(text)
+	clean, ok := redact(inner, depth+1)
+	if ok && clean == inner && !hasConnectionPassword(inner) {
+		return text, true
+	}
+	if t.dollar && ok && !hasConnectionPassword(inner) {
+		return text[:t.open] + clean + text[len(text)-t.open:], true
+	}
+	return redacted, true
+}
+
+// hasConnectionPassword reports whether text has password= as libpq's connection
+// strings write it, blanks around the sign included, or as URI parameters do.
+func hasConnectionPassword(text string) bool {
+	for {
+		i := indexFold(text, secretWord)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(secretWord):]
+		if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "=") {
+			return true
+		}
+	}
+}
+
+// firstWord returns the command, such as ALTER.
+func firstWord(sql string) string {
+	for rest := sql; rest != ""; {
+		t, ok := nextToken(rest)
+		if !ok {
+			break
+		}
+		if t.kind == wordToken {
+			return strings.ToUpper(rest[:t.size])
+		}
+		rest = rest[t.size:]
+	}
+	return "statement"
+}
+
+// containsFold reports whether s contains an ASCII word, in any case.
+func containsFold(s, word string) bool { return indexFold(s, word) >= 0 }
+
+// indexFold returns where s contains an ASCII word in any case, or -1.
+func indexFold(s, word string) int {
+	lower, upper := word[:1], strings.ToUpper(word[:1])
+	for at := 0; ; {
+		i := strings.IndexAny(s[at:], lower+upper)
+		if i < 0 || len(s)-at-i < len(word) {
+			return -1
+		}
+		at += i
+		if strings.EqualFold(s[at:at+len(word)], word) {
+			return at
+		}
+		at++
+	}
+}
+
+// isWordByte reports whether b goes on a word: letters, digits, _, $ and all
+// bytes of characters beyond ASCII.
+func isWordByte(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '$' || b >= utf8.RuneSelf
+}

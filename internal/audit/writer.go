@@ -1,0 +1,141 @@
+package audit
+
+import (
+	"errors"
+	"time"
+)
+
+// syncAfter is how long a posted event may be written but not durable: half of
+// what Post promises, the rest is for the disk. A crash of the process loses
+// nothing that is written; only a crash of the machine does.
+const syncAfter = 50 * time.Millisecond
+
+// run is the goroutine that writes. It takes whatever is queued; what arrives
+// during an fsync waits together and shares the next one.
+func (l *Log) run() {
+	var syncTime <-chan time.Time // set while something is written but not durable
+	for {
+		due, last := false, false
+		select {
+		case <-l.wake:
+		case <-syncTime:
+			due = true
+		case <-l.closing:
+			last = true
+		}
+		b := l.take()
+		err := l.writer.write(b)
+		switch {
+		case err != nil:
+		case b.urgent || due || last:
+			err, syncTime = l.writer.sync(), nil
+		case syncTime == nil && len(b.ends) > 0:
+			syncTime = time.After(syncAfter)
+		}
+		if err != nil {
+			b.err = l.fail(err)
+		}
+		l.done(b)
+		if last || err != nil {
+			return
+		}
+	}
+}
+
+// take returns what is queued and begins a new batch.
+func (l *Log) take() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.next
+	l.next, l.spare = newBatch(l.spare), nil
+	close(b.taken)
+	return b
+}
+
+// done tells those who wait for b that it is written, and keeps its buffers.
+func (l *Log) done(b *batch) {
+	l.mu.Lock()
+	l.spare = b
+	l.mu.Unlock()
+	close(b.written)
+}
+
+// fail ends writing for good. Nothing is tried again: after a failed write or
+// fsync nobody knows what is on the disk, and opening the log finds out.
+func (l *Log) fail(cause error) error {
+	err := unwritable(cause)
+	l.log.Error("audit log failed", "error", cause)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	l.next.err = err
+	close(l.next.taken)
+	close(l.next.written)
+	return err
+}
+
+// writer appends lines to segments. Only one goroutine uses it.
+type writer struct {
+	dir        string
+	maxSegment int64
+	now        func() time.Time
+	tail       tail
+	out        []byte // lines on their way to the file
+}
+
+// write chains and writes what is in b. It is not durable yet.
+func (w *writer) write(b *batch) error {
+	today := day(w.now())
+	start := 0
+	for _, end := range b.ends {
+		if w.tail.file == nil || w.tail.day != today || w.tail.size+int64(len(w.out)) >= w.maxSegment {
+			if err := w.rotate(today); err != nil {
+				return err
+			}
+		}
+		w.out, w.tail.last = w.tail.last.appendLine(w.out, b.objects[start:end])
+		start = end
+	}
+	return w.flush()
+}
+
+// flush hands the lines to the operating system.
+func (w *writer) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	n, err := w.tail.file.WriteAt(w.out, w.tail.size)
+	w.tail.size += int64(n)
+	w.out = w.out[:0]
+	return err
+}
+
+func (w *writer) sync() error {
+	if w.tail.file == nil {
+		return nil
+	}
+	return w.tail.file.Sync()
+}
+
+// rotate begins a new segment. The old one is durable before the new one exists,
+// so only the last segment can ever be torn.
+func (w *writer) rotate(today string) error {
+	if w.tail.file != nil {
+		if err := errors.Join(w.flush(), w.sync(), w.tail.file.Close()); err != nil {
+			return err
+		}
+	}
+	file, err := createFile(w.dir, segmentName(w.tail.last.seq+1))
+	if err != nil {
+		return err
+	}
+	w.tail.file, w.tail.size, w.tail.day = file, 0, today
+	return nil
+}
+
+func (w *writer) close() error {
+	if w.tail.file == nil {
+		return nil
+	}
+	return w.tail.file.Close()
+}
