@@ -57,9 +57,13 @@ type ResourceKind string
 
 // The kinds, as resource calls them.
 const (
-	KindUser     ResourceKind = "user"
-	KindRole     ResourceKind = "role"
-	KindDatabase ResourceKind = "db"
+	KindUser             ResourceKind = "user"
+	KindRole             ResourceKind = "role"
+	KindDatabase         ResourceKind = "db"
+	KindImportRule       ResourceKind = "db_object_import_rule"
+	KindLock             ResourceKind = "lock"
+	KindAuthPreference   ResourceKind = "cluster_auth_preference"
+	KindNetworkingConfig ResourceKind = "cluster_networking_config"
 )
 
 // ResourceChange is a resource created, updated or deleted.
@@ -78,6 +82,14 @@ func (e ResourceChange) name() (string, string) {
 		return e.pick("role.created", "T9000I", "role.updated", "T9002I", "role.deleted", "T9001I")
 	case KindDatabase:
 		return e.pick("db.create", "TDB03I", "db.update", "TDB04I", "db.delete", "TDB05I")
+	case KindImportRule:
+		return e.pick("db_object_import_rule.create", "TDR01I", "db_object_import_rule.update", "TDR02I", "db_object_import_rule.delete", "TDR03I")
+	case KindLock:
+		return e.pick("lock.created", "TLK00I", "lock.created", "TLK00I", "lock.deleted", "TLK01I")
+	case KindAuthPreference: // there is always one: deleting it restores the defaults
+		return e.pick("auth_preference.update", "TCAUTH001I", "auth_preference.update", "TCAUTH001I", "auth_preference.update", "TCAUTH001I")
+	case KindNetworkingConfig:
+		return e.pick("cluster_networking_config.update", "TCNET002I", "cluster_networking_config.update", "TCNET002I", "cluster_networking_config.update", "TCNET002I")
 	}
 	return "", ""
 }

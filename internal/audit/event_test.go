@@ -70,6 +70,13 @@ func everyEvent() []audit.Event {
 		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Created, Name: "orders"},
 		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Updated, Name: "orders"},
 		audit.ResourceChange{Actor: who, Kind: audit.KindDatabase, Change: audit.Deleted, Name: "orders"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindImportRule, Change: audit.Created, Name: "dev"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindImportRule, Change: audit.Updated, Name: "dev"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindImportRule, Change: audit.Deleted, Name: "dev"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindLock, Change: audit.Created, Name: "stop"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindLock, Change: audit.Deleted, Name: "stop"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindAuthPreference, Change: audit.Updated, Name: "cluster-auth-preference"},
+		audit.ResourceChange{Actor: who, Kind: audit.KindNetworkingConfig, Change: audit.Updated, Name: "cluster-networking-config"},
 		audit.LogRepaired{Segment: "events-1.jsonl", Offset: 10, Removed: 5, SHA256: "ab", File: "damaged-1"},
 	}
 }
@@ -123,7 +130,7 @@ func TestUnknownChangeIsRefused(t *testing.T) {
 	t.Parallel()
 	l := open(t, audit.Config{Dir: logDir(t)})
 	for _, ev := range []audit.Event{
-		audit.ResourceChange{Kind: "lock", Change: audit.Created},
+		audit.ResourceChange{Kind: "token", Change: audit.Created},
 		audit.ResourceChange{Kind: audit.KindRole},
 		audit.ResourceChange{Kind: audit.KindRole, Change: 4},
 	} {

@@ -11,7 +11,8 @@ import (
 // A longer statement is cut, and says so: size and hash of the whole are kept.
 const maxText = 1 << 20
 
-// Shortened says that an event does not hold the whole text. The log fills it.
+// Shortened says that an event does not hold the whole text. The log fills it,
+// unless who made the event has cut the text already.
 type Shortened struct {
 	Truncated bool   `json:"truncated,omitempty"`
 	FullSize  int64  `json:"full_size,omitempty"`   // of all texts together, in bytes
@@ -22,21 +23,33 @@ type Shortened struct {
 type shortener interface{ shorten() Event }
 
 func (e DatabaseQuery) shorten() Event {
+	if e.Truncated {
+		return e // cut already, by who saw more of it
+	}
 	e.Query, e.Parameters, e.Shortened = cut(e.Query, e.Parameters)
 	return e
 }
 
 func (e StatementParse) shorten() Event {
+	if e.Truncated {
+		return e
+	}
 	e.Query, _, e.Shortened = cut(e.Query, nil)
 	return e
 }
 
 func (e StatementBind) shorten() Event {
+	if e.Truncated {
+		return e
+	}
 	_, e.Parameters, e.Shortened = cut("", e.Parameters)
 	return e
 }
 
 func (e FunctionCall) shorten() Event {
+	if e.Truncated {
+		return e
+	}
 	_, e.Arguments, e.Shortened = cut("", e.Arguments)
 	return e
 }
