@@ -1,0 +1,76 @@
+package pglocal
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Config describes a cluster. Only Installation is required.
+type Config struct {
+	Installation Installation
+	// Superuser is the name of the bootstrap superuser. Default "postgres".
+	Superuser string
+	// HBA holds the lines of pg_hba.conf for TCP connections. Default none:
+	// only the Unix socket is open, to the superuser and whoever it creates.
+	HBA string
+	// Settings are lines of postgresql.conf, written unquoted, as in SHOW.
+	Settings map[string]string
+	// TLS switches TLS on. Default off.
+	TLS *TLS
+}
+
+// TLS holds what the server needs to speak TLS, as PEM.
+type TLS struct {
+	Certificate []byte // the server's certificate and intermediates
+	Key         []byte // the private key
+	ClientCAs   []byte // who may issue client certificates; may be empty
+}
+
+func (c Config) superuser() string {
+	if c.Superuser == "" {
+		return "postgres"
+	}
+	return c.Superuser
+}
+
+// hba returns pg_hba.conf. Local connections come first, so that no line of the
+// caller can lock the superuser out.
+func (c Config) hba() string { return "local all all trust\n" + c.HBA + "\n" }
+
+// settings returns what is appended to the postgresql.conf that initdb wrote.
+func (c Config) settings(socketDir string) string {
+	all := map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"unix_socket_directories": socketDir,
+		"max_connections":         "200",
+		"shared_buffers":          "32MB",
+		// The cluster is thrown away: it must survive the end of a process, not of the machine.
+		"fsync":            "off",
+		"full_page_writes": "off",
+		"log_timezone":     "UTC",
+		"timezone":         "UTC",
+	}
+	if c.TLS != nil {
+		all["ssl"] = "on"
+		all["ssl_cert_file"] = certFile
+		all["ssl_key_file"] = keyFile
+		if len(c.TLS.ClientCAs) > 0 {
+			all["ssl_ca_file"] = caFile
+		}
+	}
+	maps.Copy(all, c.Settings)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&b, "%s = '%s'\n", name, strings.ReplaceAll(all[name], "'", "''"))
+	}
+	return b.String()
+}
+
+// Names of the TLS files in the data directory.
+const (
+	certFile = "postern-server.crt"
+	keyFile  = "postern-server.key"
+	caFile   = "postern-clients.crt"
+)

@@ -1,0 +1,126 @@
+package provision
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// accounts keeps the sessions of this process on one account out of each other's
+// way. It saves work; what other processes do is told apart by PostgreSQL's locks.
+type accounts struct {
+	mu     sync.Mutex
+	byUser map[string]*entry
+}
+
+// entry is the state of one account while somebody here uses it.
+type entry struct {
+	user string
+	// gate admits any number of activations that only look, or one that changes.
+	gate *semaphore.Weighted
+
+	// The rest is guarded by accounts.mu.
+	users   int                  // of this entry; it is forgotten when nobody is left
+	leases  int                  // sessions that need the account active
+	changes int                  // counts changes made through the gate
+	ended   map[uint32]time.Time // backends of sessions that have ended
+}
+
+// endedFor is how long a backend is known to have ended. Process ids are used again.
+const endedFor = time.Minute
+
+// everyone is the weight of the gate: an entry has fewer users at once.
+const everyone = 1 << 30
+
+func newAccounts() *accounts { return &accounts{byUser: map[string]*entry{}} }
+
+// use returns the entry of the user, which must be left again.
+func (a *accounts) use(user string) *entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.byUser[user]
+	if e == nil {
+		e = &entry{user: user, gate: semaphore.NewWeighted(everyone), ended: map[uint32]time.Time{}}
+		a.byUser[user] = e
+	}
+	e.users++
+	return e
+}
+
+func (a *accounts) leave(e *entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e.users--; e.users == 0 {
+		delete(a.byUser, e.user)
+	}
+}
+
+// lease counts a session and returns how many there are.
+func (a *accounts) lease(e *entry, by int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.leases += by
+	return e.leases
+}
+
+// leased reports whether a session here needs the user's account.
+func (a *accounts) leased(user string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.byUser[user]
+	return e != nil && e.leases > 0
+}
+
+// end notes backends whose session has ended, and returns all of the account.
+func (a *accounts) end(e *entry, pids []uint32) []uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(e.ended, func(_ uint32, since time.Time) bool { return now.Sub(since) > endedFor })
+	for _, pid := range pids {
+		e.ended[pid] = now
+	}
+	return slices.Collect(maps.Keys(e.ended))
+}
+
+// begin notes a new backend.
+func (a *accounts) begin(e *entry, pid uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(e.ended, pid)
+}
+
+// changed counts a change of the account.
+func (a *accounts) changed(e *entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.changes++
+}
+
+func (a *accounts) generation(e *entry) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return e.changes
+}
+
+// exclusively runs work while nobody else here looks at or changes the account.
+func (e *entry) exclusively(ctx context.Context, work func() error) error {
+	if err := e.gate.Acquire(ctx, everyone); err != nil {
+		return tooLate(err)
+	}
+	defer e.gate.Release(everyone)
+	return work()
+}
+
+// together runs work while nobody else here changes the account.
+func (e *entry) together(ctx context.Context, work func() error) error {
+	if err := e.gate.Acquire(ctx, 1); err != nil {
+		return tooLate(err)
+	}
+	defer e.gate.Release(1)
+	return work()
+}

@@ -1,0 +1,64 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A backend opens a transaction before it authenticates and ends it after it has
+// entered itself into pg_stat_activity (InitPostgres in the PostgreSQL sources).
+// In between it is the owner of a virtual transaction in pg_locks that
+// pg_stat_activity does not know; since version 18 it is listed there, but
+// belongs to no user and no database yet.
+//
+// The queries must run in this order: asked the other way round, a login that
+// finishes in between would be missed by both. Within a transaction
+// pg_stat_activity stands still unless it is told to be read again.
+const (
+	virtualSQL = `SELECT COALESCE(pg_catalog.json_agg(pid), '[]') FROM pg_catalog.pg_locks
+WHERE locktype = 'virtualxid' AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()`
+	clearSnapshotSQL = `SELECT pg_catalog.pg_stat_clear_snapshot()`
+	knownSQL         = `SELECT COALESCE(pg_catalog.json_agg(pid), '[]') FROM pg_catalog.pg_stat_activity
+WHERE usesysid IS NOT NULL OR datid IS NOT NULL`
+)
+
+// logins adds the question which backends are logging in. What the batch then
+// observes knows every login that is not among them.
+func (b *batch) logins(into *[]uint32) {
+	var virtual []uint32
+	read := func(list *[]uint32) func(*pgconn.Result, error) error {
+		return func(r *pgconn.Result, err error) error {
+			*list = nil
+			if err == nil {
+				err = decodeJSON(r, list)
+			}
+			if err != nil {
+				return fmt.Errorf("look for logins: %w", err)
+			}
+			return nil
+		}
+	}
+	b.prepared(virtualStatement, nil, read(&virtual))
+	b.exec(clearSnapshotSQL, nil)
+	b.prepared(knownStatement, nil, func(r *pgconn.Result, err error) error {
+		var known []uint32
+		if err := read(&known)(r, err); err != nil {
+			return err
+		}
+		*into = slices.DeleteFunc(virtual, func(pid uint32) bool { return slices.Contains(known, pid) })
+		return nil
+	})
+}
+
+// awaitLogins asks again until every pending login has either failed or is to be
+// seen in pg_stat_activity. Logins that began later find the account disabled.
+func awaitLogins(ctx context.Context, pending []uint32, ask func() ([]uint32, error)) error {
+	return poll(ctx, loginWait, func() (bool, error) {
+		now, err := ask()
+		pending = slices.DeleteFunc(pending, func(pid uint32) bool { return !slices.Contains(now, pid) })
+		return len(pending) == 0, err
+	})
+}

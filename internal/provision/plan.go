@@ -1,0 +1,126 @@
+package provision
+
+import (
+	"cmp"
+	"slices"
+)
+
+// dropMarker is the comment of an account that is dropped after its last session.
+const dropMarker = "Managed by Postern; dropped after its last session."
+
+// version16 is the server_version_num from which a membership has options and one row per
+// grantor, and from which CREATEROLE alone does not allow to change a role.
+const version16 = 160000
+
+// plan returns the statements that lead from have to want, and the memberships
+// that are too much but which the admin may not revoke. It is empty when nothing
+// differs. It is pure, and blind to what the admin may do: see [check].
+//
+// An account that exists is locked by the first statement. Memberships are
+// written in the order of the roles' names, because since version 16 each takes
+// a lock on the role, and two plans must take them in the same order.
+func plan(have state, want target) (steps []statement, stuck []membership) {
+	acc := have.Account
+	if !acc.exists() {
+		if !have.Group.Exists {
+			steps = append(steps, statement{action: createGroup})
+		}
+		steps = append(steps, statement{action: createAccount, user: want.user, words: []string{loginWord(want.login)}})
+		if want.drop {
+			steps = append(steps, statement{action: comment, user: want.user, text: dropMarker})
+		}
+		members, _ := planMemberships(have, want)
+		return append(steps, members...), nil
+	}
+	if words := attributeWords(acc, want); len(words) > 0 {
+		steps = append(steps, statement{action: alter, user: want.user, words: words})
+	}
+	members, stuck := planMemberships(have, want)
+	steps = append(steps, members...)
+	lock := lockOf(acc, want)
+	if len(steps) == 0 && lock.text == acc.Comment {
+		return nil, stuck
+	}
+	return slices.Insert(steps, 0, lock), stuck
+}
+
+// lockOf returns the statement that takes the account's lock. It writes the
+// comment: our marker when the account is to be dropped, else what is there
+// unless that is our marker.
+func lockOf(acc account, want target) statement {
+	text := acc.Comment
+	if want.drop {
+		text = dropMarker
+	} else if text == dropMarker {
+		text = ""
+	}
+	return statement{action: comment, user: want.user, text: text}
+}
+
+func loginWord(login bool) string {
+	if login {
+		return "LOGIN"
+	}
+	return "NOLOGIN"
+}
+
+// attributeWords returns what to tell ALTER ROLE: login as wanted, no powers,
+// and inheritance, without which roles are held but of no use.
+func attributeWords(acc account, want target) []string {
+	var words []string
+	if acc.Login != want.login {
+		words = append(words, loginWord(want.login))
+	}
+	for _, power := range []struct {
+		held bool
+		word string
+	}{
+		{acc.Attributes.Superuser, "NOSUPERUSER"},
+		{acc.Attributes.CreateRole, "NOCREATEROLE"},
+		{acc.Attributes.CreateDB, "NOCREATEDB"},
+		{acc.Attributes.Replication, "NOREPLICATION"},
+		{acc.Attributes.BypassRLS, "NOBYPASSRLS"},
+		{!acc.Inherit, "INHERIT"},
+	} {
+		if power.held {
+			words = append(words, power.word)
+		}
+	}
+	return words
+}
+
+// planMemberships makes the account hold exactly the roles wanted, each once or
+// more often plainly: without ADMIN OPTION, inherited, and usable with SET ROLE.
+func planMemberships(have state, want target) (steps []statement, stuck []membership) {
+	if want.keepRoles {
+		return nil, nil
+	}
+	held := map[string]bool{}
+	for _, m := range have.Account.Memberships {
+		wanted := slices.Contains(want.roles, m.Role)
+		switch {
+		case wanted && m.plain():
+			held[m.Role] = true
+		case !m.Revocable:
+			stuck = append(stuck, m)
+		default:
+			if have.Version < version16 {
+				m.Grantor = "" // there is one row for a role, whoever wrote it
+			}
+			steps = append(steps, statement{action: revoke, user: want.user, role: m.Role, held: m})
+		}
+	}
+	options := implied
+	if have.Version >= version16 {
+		options = explicit
+	}
+	for _, role := range want.roles {
+		if !held[role] {
+			steps = append(steps, statement{action: grant, user: want.user, role: role, options: options})
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b statement) int {
+		return cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(a.action, b.action), cmp.Compare(a.held.Grantor, b.held.Grantor))
+	})
+	return steps, stuck
+}

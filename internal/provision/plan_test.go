@@ -1,0 +1,254 @@
+package provision
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// have builds a state: an account with what is said about it.
+func have(version int, change ...func(*account)) state {
+	s := state{Version: version, Group: group{Exists: true, AdminOf: true}}
+	if len(change) > 0 {
+		s.Account = account{OID: 1, Managed: true, AdminOf: true, Inherit: true}
+	}
+	for _, c := range change {
+		c(&s.Account)
+	}
+	return s
+}
+
+func loggedIn(a *account) { a.Login = true }
+
+func holds(role string, options ...func(*membership)) func(*account) {
+	m := membership{Role: role, Grantor: "admin", Inherit: true, Set: true, Revocable: true}
+	for _, o := range options {
+		o(&m)
+	}
+	return func(a *account) { a.Memberships = append(a.Memberships, m) }
+}
+
+func TestPlan(t *testing.T) {
+	on := target{user: "alice", login: true}
+	on.roles = []string{"reader", "writer"}
+	off := target{user: "alice"}
+	handsOn := func(m *membership) { m.Admin = true }
+	by := func(grantor string) func(*membership) { return func(m *membership) { m.Grantor = grantor } }
+	foreign := func(m *membership) { m.Revocable = false }
+	const (
+		login   = `ALTER ROLE "alice" LOGIN`
+		nologin = `ALTER ROLE "alice" NOLOGIN`
+		lock    = `COMMENT ON ROLE "alice" IS NULL`
+		marked  = `COMMENT ON ROLE "alice" IS 'Managed by Postern; dropped after its last session.'`
+		group   = `CREATE ROLE "teleport-auto-user" NOLOGIN`
+		create  = `CREATE ROLE "alice" LOGIN IN ROLE "teleport-auto-user"`
+		options = " WITH ADMIN FALSE, INHERIT TRUE, SET TRUE"
+	)
+	tests := []struct {
+		name  string
+		have  state
+		want  target
+		plan  []string
+		stuck int
+	}{
+		{name: "no group, no account", have: state{Version: 150000}, want: on, plan: []string{
+			group, create, `GRANT "reader" TO "alice"`, `GRANT "writer" TO "alice"`,
+		}},
+		{name: "no account, dropped after use", have: have(180000), want: target{user: "alice", login: true, roles: on.roles, drop: true}, plan: []string{
+			create, marked, `GRANT "reader" TO "alice"` + options, `GRANT "writer" TO "alice"` + options,
+		}},
+		{name: "as wanted", have: have(180000, loggedIn, holds("writer"), holds("reader")), want: on},
+		{name: "disabled", have: have(150000, func(*account) {}), want: on, plan: []string{
+			lock, login, `GRANT "reader" TO "alice"`, `GRANT "writer" TO "alice"`,
+		}},
+		{name: "one role too many, one too few", have: have(150000, loggedIn, holds("admin"), holds("reader")), want: on, plan: []string{
+			lock, `REVOKE "admin" FROM "alice"`, `GRANT "writer" TO "alice"`,
+		}},
+		{name: "several grantors", have: have(160000, loggedIn, holds("x", by("a")), holds("x", by("b"))), want: off, plan: []string{
+			lock, nologin, `REVOKE "x" FROM "alice" GRANTED BY "a"`, `REVOKE "x" FROM "alice" GRANTED BY "b"`,
+		}},
+		{
+			name: "one plain row is enough", have: have(160000, loggedIn, holds("reader", by("a")), holds("reader", by("b")), holds("writer")),
+			want: on,
+		},
+		{name: "may hand the role on", have: have(140000, loggedIn, holds("reader", handsOn), holds("writer")), want: on, plan: []string{
+			lock, `REVOKE "reader" FROM "alice"`, `GRANT "reader" TO "alice"`,
+		}},
+		{
+			name: "holds a role without its use", have: have(160000, loggedIn, holds("reader", func(m *membership) { m.Inherit = false }), holds("writer")),
+			want: on, plan: []string{lock, `REVOKE "reader" FROM "alice" GRANTED BY "admin"`, `GRANT "reader" TO "alice"` + options},
+		},
+		{
+			name: "granted by somebody out of reach", have: have(160000, loggedIn, holds("reader"), holds("writer"), holds("root", foreign)),
+			want: on, stuck: 1,
+		},
+		{name: "powers", have: have(160000, loggedIn, func(a *account) {
+			a.Inherit = false
+			a.Attributes = attributes{Superuser: true, CreateRole: true, CreateDB: true, Replication: true, BypassRLS: true}
+		}), want: target{user: "alice", login: true}, plan: []string{
+			lock, `ALTER ROLE "alice" NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS INHERIT`,
+		}},
+		{name: "now kept", have: have(160000, loggedIn, func(a *account) { a.Comment = dropMarker }), want: target{user: "alice", login: true}, plan: []string{lock}},
+		{name: "now dropped", have: have(160000, loggedIn), want: target{user: "alice", login: true, drop: true}, plan: []string{marked}},
+		{name: "somebody's comment stays", have: have(160000, loggedIn, func(a *account) { a.Comment = "it's Al" }), want: off, plan: []string{
+			`COMMENT ON ROLE "alice" IS 'it''s Al'`, nologin,
+		}},
+		{name: "roles stay", have: have(160000, loggedIn, holds("x")), want: target{user: "alice", keepRoles: true}, plan: []string{lock, nologin}},
+		{name: "released", have: have(160000, func(*account) {}), want: off},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			steps, stuck := plan(tt.have, tt.want)
+			if diff := cmp.Diff(append([]string{}, tt.plan...), texts(steps)); diff != "" {
+				t.Errorf("plan differs (-want +got):\n%s", diff)
+			}
+			if len(stuck) != tt.stuck {
+				t.Errorf("stuck %v, want %d", stuck, tt.stuck)
+			}
+		})
+	}
+}
+
+// model carries a plan out as PostgreSQL does, as far as plans go.
+func model(s state, steps []statement) (state, error) {
+	acc := s.Account
+	acc.Memberships = slices.Clone(acc.Memberships)
+	for i, step := range steps {
+		switch step.action {
+		case createGroup:
+			if s.Group.Exists {
+				return s, fmt.Errorf("%v: exists", step)
+			}
+			s.Group.Exists = true
+		case createAccount:
+			if acc.exists() || !s.Group.Exists {
+				return s, fmt.Errorf("%v: exists, or no group", step)
+			}
+			acc = account{OID: 2, Managed: true, Inherit: true, Login: slices.Contains(step.words, "LOGIN")}
+		case comment:
+			acc.Comment = step.text
+		case alter:
+			for _, word := range step.words {
+				switch word {
+				case "LOGIN":
+					acc.Login = true
+				case "NOLOGIN":
+					acc.Login = false
+				case "INHERIT":
+					acc.Inherit = true
+				case "NOSUPERUSER":
+					acc.Attributes.Superuser = false
+				case "NOCREATEROLE":
+					acc.Attributes.CreateRole = false
+				case "NOCREATEDB":
+					acc.Attributes.CreateDB = false
+				case "NOREPLICATION":
+					acc.Attributes.Replication = false
+				case "NOBYPASSRLS":
+					acc.Attributes.BypassRLS = false
+				}
+			}
+		case revoke:
+			before := len(acc.Memberships)
+			acc.Memberships = slices.DeleteFunc(acc.Memberships, func(m membership) bool {
+				return m.Role == step.role && (s.Version < version16 || m.Grantor == step.held.Grantor)
+			})
+			if len(acc.Memberships) == before {
+				return s, fmt.Errorf("%v: no such membership", step)
+			}
+		case grant:
+			// A second grant by the same grantor would change the first.
+			acc.Memberships = append(acc.Memberships, membership{Role: step.role, Grantor: "admin", Inherit: true, Set: true, Revocable: true})
+		case drop:
+			acc = account{}
+		}
+		if i == 0 && s.Account.exists() && step.action != comment {
+			return s, fmt.Errorf("%v comes before the account's lock", step)
+		}
+	}
+	s.Account = acc
+	return s, nil
+}
+
+func TestPlanLeadsToWhatIsWanted(t *testing.T) {
+	names := []string{"a", "b", "c", "d"}
+	rapid.Check(t, func(t *rapid.T) {
+		s := state{Version: rapid.SampledFrom([]int{130000, 159999, 160000, 180004}).Draw(t, "version")}
+		s.Group.Exists = rapid.Bool().Draw(t, "group")
+		if s.Group.Exists && rapid.Bool().Draw(t, "account") {
+			s.Account = drawAccount(t, s.Version, names)
+		}
+		want := target{
+			user: "alice", login: rapid.Bool().Draw(t, "want login"),
+			keepRoles: rapid.Bool().Draw(t, "keep roles"), drop: rapid.Bool().Draw(t, "drop"),
+		}
+		want.roles = slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID[string]).Draw(t, "want roles")))
+
+		steps, stuck := plan(s, want)
+		after, err := model(s, steps)
+		if err != nil {
+			t.Fatalf("plan %q: %v", texts(steps), err)
+		}
+		if after.Account.Login != want.login || after.Account.Attributes != (attributes{}) || !after.Account.Inherit ||
+			(after.Account.Comment == dropMarker) != want.drop {
+			t.Fatalf("plan %q leads to %+v", texts(steps), after.Account)
+		}
+		if !want.keepRoles {
+			checkMemberships(t, after.Account.Memberships, stuck, want.roles)
+		}
+		again, stuckAgain := plan(after, want)
+		if len(again) != 0 || len(stuckAgain) != len(stuck) {
+			t.Fatalf("the second plan is not empty: %q", texts(again))
+		}
+	})
+}
+
+// checkMemberships wants exactly the roles, plainly, beside what is stuck.
+func checkMemberships(t *rapid.T, got, stuck []membership, roles []string) {
+	var held []string
+	for _, m := range got {
+		if slices.Contains(stuck, m) {
+			continue
+		}
+		if !m.plain() {
+			t.Fatalf("%+v is more than the use of the role", m)
+		}
+		held = append(held, m.Role)
+	}
+	slices.Sort(held)
+	if diff := cmp.Diff(append([]string{}, roles...), append([]string{}, slices.Compact(held)...)); diff != "" {
+		t.Fatalf("roles differ (-want +got):\n%s", diff)
+	}
+}
+
+func drawAccount(t *rapid.T, version int, names []string) account {
+	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
+	a := account{
+		OID: 1, Managed: true, Login: flag("login"), Inherit: flag("inherit"),
+		Comment: rapid.SampledFrom([]string{"", "somebody's", dropMarker}).Draw(t, "comment"),
+		Attributes: attributes{
+			Superuser: flag("super"), CreateRole: flag("createrole"), CreateDB: flag("createdb"),
+			Replication: flag("replication"), BypassRLS: flag("bypassrls"),
+		},
+	}
+	grantors := []string{"admin"}
+	if version >= version16 {
+		grantors = []string{"admin", "other", "third"}
+	}
+	for _, role := range names {
+		for _, grantor := range grantors {
+			if !flag("has " + role) {
+				continue
+			}
+			m := membership{Role: role, Grantor: grantor, Admin: flag("admin"), Inherit: true, Set: true, Revocable: true}
+			if version >= version16 {
+				m.Inherit, m.Set, m.Revocable = flag("inherit"), flag("set"), flag("revocable")
+			}
+			a.Memberships = append(a.Memberships, m)
+		}
+	}
+	return a
+}

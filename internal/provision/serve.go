@@ -1,0 +1,80 @@
+package provision
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+const (
+	// The pauses after a sweep that failed: the server may be about to come back.
+	firstSweepPause = time.Second
+	lastSweepPause  = 30 * time.Second
+	// betweenSweeps keeps sessions that fail in a row from causing a sweep each.
+	betweenSweeps = time.Second
+)
+
+// Serve sweeps at once, every Config.SweepInterval, and soon after something
+// went wrong, until ctx ends. A server that cannot be reached is tried again with
+// growing pauses. Serve returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	failures := 0
+	for {
+		pause := s.cfg.SweepInterval
+		if s.sweepOnce(ctx) {
+			failures = 0
+		} else {
+			pause = min(firstSweepPause<<min(failures, 5), lastSweepPause, pause)
+			failures++
+		}
+		wake := s.wake
+		if failures > 0 {
+			wake = nil // the failure itself may have asked for it
+		}
+		if s.rest(ctx, pause, wake) {
+			s.rest(ctx, min(betweenSweeps, pause), nil)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.pool.closeIdle(ctx, time.Now().Add(-s.cfg.IdleTimeout))
+	}
+}
+
+// rest waits until the pause is over or ctx ends, or until it is woken, which it reports.
+func (s *Server) rest(ctx context.Context, pause time.Duration, wake <-chan struct{}) (woken bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-wake:
+		return true
+	}
+	return false
+}
+
+// sweepOnce sweeps, reports, and tells whether nothing is left to do.
+func (s *Server) sweepOnce(ctx context.Context) bool {
+	outcomes, err := s.Sweep(ctx)
+	if ctx.Err() != nil {
+		return true
+	}
+	clean := err == nil
+	if err != nil {
+		s.log.Warn("sweep failed", "error", fault.Chain(err))
+	}
+	for _, out := range outcomes {
+		if out.Err != nil {
+			clean = false
+			s.log.Warn("account not released", "database_user", out.User, "error", fault.Chain(out.Err))
+		} else {
+			s.log.Info("account released by sweep", "database_user", out.User, "result", out.Result.String())
+		}
+		if s.cfg.Swept != nil {
+			s.cfg.Swept(out)
+		}
+	}
+	return clean
+}

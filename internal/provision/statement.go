@@ -1,0 +1,90 @@
+package provision
+
+import (
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// action is a kind of statement.
+type action int
+
+const (
+	createGroup action = iota
+	createAccount
+	comment // on the account; takes the account's lock
+	alter   // the account's attributes
+	revoke  // a membership of the account
+	grant   // a membership to the account
+	drop    // the account
+)
+
+// statement is one step of a plan. Its text is fixed but for quoted names.
+type statement struct {
+	action  action
+	user    string
+	text    string       // of the comment
+	words   []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
+	role    string       // of grant and revoke
+	held    membership   // of revoke: what is revoked
+	options grantOptions // of grant
+}
+
+// grantOptions says how a membership is written.
+type grantOptions int
+
+const (
+	// implied: before version 16 a membership has no options.
+	implied grantOptions = iota
+	// explicit: since 16 they depend on the member's INHERIT unless they are named.
+	explicit
+)
+
+// String returns the statement as SQL.
+func (s statement) String() string {
+	user := quote(s.user)
+	switch s.action {
+	case createGroup:
+		return "CREATE ROLE " + quote(Group) + " NOLOGIN"
+	case createAccount:
+		return "CREATE ROLE " + user + " " + strings.Join(s.words, " ") + " IN ROLE " + quote(Group)
+	case comment:
+		if s.text == "" {
+			return "COMMENT ON ROLE " + user + " IS NULL"
+		}
+		return "COMMENT ON ROLE " + user + " IS " + quoteLiteral(s.text)
+	case alter:
+		return "ALTER ROLE " + user + " " + strings.Join(s.words, " ")
+	case revoke:
+		sql := "REVOKE " + quote(s.role) + " FROM " + user
+		if s.held.Grantor != "" {
+			sql += " GRANTED BY " + quote(s.held.Grantor)
+		}
+		return sql
+	case grant:
+		sql := "GRANT " + quote(s.role) + " TO " + user
+		if s.options == explicit {
+			sql += " WITH ADMIN FALSE, INHERIT TRUE, SET TRUE"
+		}
+		return sql
+	case drop:
+		return "DROP ROLE " + user
+	}
+	return ""
+}
+
+// quote quotes an identifier.
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// quoteLiteral quotes a string constant. COMMENT takes no parameters. It relies
+// on standard_conforming_strings, which prepare sets.
+func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// texts returns a plan as SQL.
+func texts(plan []statement) []string {
+	out := make([]string, len(plan))
+	for i, s := range plan {
+		out[i] = s.String()
+	}
+	return out
+}

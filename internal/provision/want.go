@@ -1,0 +1,103 @@
+package provision
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// Mode says what becomes of an account after its last session.
+type Mode int
+
+// The modes. Keep is the zero value.
+const (
+	Keep Mode = iota // it stays, without login and roles
+	Drop             // it is dropped, or stays as with Keep when something depends on it
+)
+
+func (m Mode) String() string {
+	if m == Drop {
+		return "drop"
+	}
+	return "keep"
+}
+
+// Want is what a session needs.
+type Want struct {
+	User         string   // the database user
+	Roles        []string // the roles it is to hold, no more and no less
+	Mode         Mode
+	DatabaseName string // the session's database; used when there is no default database
+}
+
+// maxName is the longest role name that PostgreSQL does not cut off (NAMEDATALEN - 1).
+// Two longer names with a common beginning would become one role.
+const maxName = 63
+
+// checkName refuses names that PostgreSQL would change, misread or forbid.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fault.Newf(fault.Invalid, "the %s is empty", what)
+	case len(name) > maxName:
+		return fault.Newf(fault.Invalid, "%s %q is too long: %d bytes", what, name, len(name)).
+			WithHint(fmt.Sprintf("PostgreSQL keeps the first %d bytes of a name only, so that two people could become one; use a shorter name", maxName))
+	case strings.ContainsRune(name, 0) || !utf8.ValidString(name):
+		return fault.Newf(fault.Invalid, "%s %q holds a character that PostgreSQL does not allow", what, name)
+	case name == "public" || name == "none":
+		// Reserved even when quoted: GRANT … TO "public" means everybody.
+		return fault.Newf(fault.Invalid, "%s %q is a word with a meaning of its own in PostgreSQL", what, name)
+	}
+	return nil
+}
+
+// checkUser refuses names that an account cannot have.
+func checkUser(user string) error {
+	if err := checkName("database user", user); err != nil {
+		return err
+	}
+	if strings.HasPrefix(user, "pg_") {
+		return fault.Newf(fault.Invalid, "database user %q cannot be created: PostgreSQL reserves names that begin with pg_", user)
+	}
+	return nil
+}
+
+// checkRoles refuses roles that cannot be granted to the user.
+func checkRoles(user string, roles []string) error {
+	for _, role := range roles {
+		if err := checkName("database role", role); err != nil {
+			return err
+		}
+		if role == user {
+			return fault.Newf(fault.Invalid, "database user %q cannot be granted to itself", user)
+		}
+	}
+	return nil
+}
+
+// target is the state that a plan leads to.
+type target struct {
+	user  string
+	login bool
+	// keepRoles leaves the memberships alone, else they become exactly roles.
+	keepRoles bool
+	roles     []string // sorted, without repetition and without the group
+	drop      bool     // the comment says that the account goes after use
+}
+
+// target returns what an active account looks like.
+func (s *Server) target(w Want) (target, error) {
+	if err := checkUser(w.User); err != nil {
+		return target{}, err
+	}
+	if err := checkRoles(w.User, w.Roles); err != nil {
+		return target{}, err
+	}
+	roles := append(slices.Clone(w.Roles), s.cfg.ExtraRoles...)
+	slices.Sort(roles)
+	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group })
+	return target{user: w.User, login: true, roles: roles, drop: w.Mode == Drop}, nil
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs the benchmarks. Usage: tools/bench.sh
+#
+# Figures that depend on the machine are printed as ratios of the same run; see
+# docs/performance.md for what they mean.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+echo "== connect + SELECT 1 + close, against direct mutual-TLS PostgreSQL"
+go test -run '^$' -bench '^BenchmarkConnect$' -benchtime "${BENCH_CONNECTS:-400}x" ./internal/agent
+
+echo "== the parts"
+go test -run '^$' -bench . -benchmem ./internal/access ./internal/pgwire ./internal/provision ./internal/audit ./internal/store
