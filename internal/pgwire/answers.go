@@ -1,0 +1,262 @@
+package pgwire
+
+import (
+	"slices"
+	"time"
+)
+
+// This file follows exec_simple_query and the main loop of the server
+// (src/backend/tcop/postgres.c): which answers a request has, and which requests
+// are ignored after an error.
+
+// answer takes a frame of the server. s.mu is held.
+func (s *Statements) answer(f Frame) {
+	if len(s.queue) == 0 {
+		s.unasked(f)
+		return
+	}
+	r := &s.queue[0]
+	switch f.Type {
+	case 'E':
+		s.failed(r, ParseError(f.Body))
+	case 'Z':
+		s.readyFor(r, f)
+	case 'C', 'I', 's':
+		s.completed(r, f)
+	case 'd':
+		r.CopyBytes += int64(f.Length)
+	case 'G':
+		s.beginCopyIn()
+	case 'V':
+		// The result of a function call; ReadyForQuery follows.
+	default:
+		s.acknowledged(r, f)
+	}
+}
+
+// unasked handles an answer to nothing that is known. An error may come at any
+// time. All else says that something ran which was not taken for it: that must be
+// seen in the record.
+func (s *Statements) unasked(f Frame) {
+	switch f.Type {
+	case 'E', 'd':
+		return
+	case 'C', 'I', 's':
+		r := request{Statement: Statement{Kind: KindExecute, Unresolved: true, Start: time.Now(), Rows: -1, TxStatus: s.tx}}
+		if f.Type == 'C' {
+			r.addTag(DecodeCommandTag(f))
+		}
+		s.record(&r, Done)
+	}
+	s.detach()
+}
+
+// failed notes an error. Requests of the extended protocol end with it and take all
+// others up to the next Sync with them.
+func (s *Statements) failed(r *request, e *Error) {
+	s.copyIn = false
+	r.SQLState, r.Message = e.code(), e.Message
+	switch r.Kind {
+	case KindExecute:
+		s.resolve(r)
+	case KindBind:
+		if d := s.statements[r.Name]; d != nil {
+			r.bind.def, r.Text = d, d.text
+		}
+	default:
+	}
+	if slices.ContainsFunc(s.queue, func(r request) bool { return r.doubtful }) {
+		s.detach() // nobody can tell which of these Syncs the server had read before the error
+		return
+	}
+	if r.sync || r.Kind == KindQuery || r.Kind == KindFunctionCall {
+		return // ReadyForQuery ends it
+	}
+	s.finish(Failed)
+	for len(s.queue) > 0 && !s.queue[0].sync {
+		s.skip(&s.queue[0])
+		s.pop()
+	}
+	s.skipping = len(s.queue) == 0
+}
+
+// ready notes the transaction status. Portals do not outlive their transaction.
+func (s *Statements) ready(f Frame) {
+	c := cursor{rest: f.Body}
+	s.tx = c.byte()
+	if s.tx != 'I' {
+		return
+	}
+	for name, b := range s.portals {
+		s.held -= b.cost()
+		delete(s.portals, name)
+	}
+}
+
+// readyFor ends what is ended by ReadyForQuery.
+func (s *Statements) readyFor(r *request, f Frame) {
+	s.ready(f)
+	switch {
+	case r.sync:
+		if r.SQLState != "" {
+			r.Kind, r.Rows, r.TxStatus, r.Start = KindCommit, -1, s.tx, time.Now()
+			s.finish(Failed)
+			return
+		}
+		s.pop()
+	case r.Kind == KindQuery || r.Kind == KindFunctionCall:
+		r.TxStatus = s.tx
+		if r.SQLState != "" {
+			s.finish(Failed)
+		} else {
+			s.finish(Done)
+		}
+	default:
+		s.detach() // the server is ready, but has not answered
+	}
+}
+
+// completed handles the three ends of an Execute, two of which also end one of the
+// statements in a simple query.
+func (s *Statements) completed(r *request, f Frame) {
+	if r.Kind != KindQuery && r.Kind != KindExecute || f.Type == 's' && r.Kind != KindExecute {
+		s.detach()
+		return
+	}
+	if f.Type == 'C' {
+		tag := DecodeCommandTag(f)
+		r.addTag(tag)
+		if tag.Text == "DISCARD ALL" || tag.Text == "DEALLOCATE ALL" {
+			s.forgetStatements()
+		}
+	}
+	if r.Kind == KindQuery {
+		return
+	}
+	s.resolve(r)
+	if f.Type == 's' {
+		r.Rows = int64(r.maxRows)
+		s.finish(Suspended)
+		return
+	}
+	s.finish(Done)
+}
+
+// acknowledges returns which kind of request an answer is for.
+func acknowledges(typ byte) StatementKind {
+	switch typ {
+	case '1':
+		return KindParse
+	case '2':
+		return KindBind
+	case '3':
+		return KindClose
+	case 't', 'T', 'n':
+		return KindDescribe
+	}
+	return 0
+}
+
+// acknowledged handles the answers to Parse, Bind, Describe and Close.
+func (s *Statements) acknowledged(r *request, f Frame) {
+	if r.Kind == KindQuery && f.Type == 'T' {
+		return // rows follow
+	}
+	if r.Kind == 0 || r.Kind != acknowledges(f.Type) {
+		s.detach()
+		return
+	}
+	switch f.Type {
+	case '1':
+		s.forgetStatement(r.def.name)
+		s.statements[r.def.name] = r.def
+		s.held += r.def.cost()
+	case '2':
+		s.forgetPortal(r.bind.portal)
+		r.bind.def = s.statements[r.bind.statement]
+		s.portals[r.bind.portal] = r.bind
+		s.held += r.bind.cost()
+	case '3':
+		if r.target.Portal {
+			s.forgetPortal(r.target.Name)
+		} else {
+			s.forgetStatement(r.target.Name)
+		}
+	case 't':
+		if d := s.statements[r.target.Name]; d != nil && !r.target.Portal {
+			s.held -= d.cost()
+			d.types = DecodeTypes(f)
+			s.held += d.cost()
+		}
+		return // RowDescription or NoData follows
+	}
+	s.pop()
+}
+
+// beginCopyIn follows the server into copy mode, in which it ignores Sync. One that
+// stands directly behind the statement is read before any data, so it gets no answer.
+func (s *Statements) beginCopyIn() {
+	i := 1
+	for i < len(s.queue) && s.queue[i].sync {
+		s.held -= s.queue[i].cost
+		i++
+	}
+	s.queue = slices.Delete(s.queue, 1, i)
+	s.copyIn = len(s.queue) == 1
+}
+
+// resolve completes an Execute by what its portal stands for now.
+func (s *Statements) resolve(r *request) {
+	b := s.portals[r.Portal]
+	if b == nil {
+		r.Unresolved = true
+		return
+	}
+	r.Name, r.bind = b.statement, b
+	if b.def == nil {
+		r.Unresolved = true
+		return
+	}
+	r.Text = b.def.text
+}
+
+// finish records the first request and drops it.
+func (s *Statements) finish(o Outcome) {
+	s.record(&s.queue[0], o)
+	s.pop()
+}
+
+// pop drops the first request, and what has no answer of its own behind it.
+func (s *Statements) pop() {
+	n := 1
+	for n < len(s.queue) && s.queue[n].unanswered() {
+		n++
+	}
+	for i := range n {
+		s.held -= s.queue[i].cost
+		s.queue[i] = request{} // let go of its texts
+	}
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+}
+
+func (s *Statements) forgetStatement(name string) {
+	if d := s.statements[name]; d != nil {
+		s.held -= d.cost()
+		delete(s.statements, name)
+	}
+}
+
+func (s *Statements) forgetStatements() {
+	for name := range s.statements {
+		s.forgetStatement(name)
+	}
+}
+
+func (s *Statements) forgetPortal(name string) {
+	if b := s.portals[name]; b != nil {
+		s.held -= b.cost()
+		delete(s.portals, name)
+	}
+}

@@ -1,0 +1,88 @@
+package pgwire
+
+import "time"
+
+// StatementKind tells which request a [Statement] is about.
+type StatementKind int
+
+// The kinds of statements. Of Parse, Bind, Describe and Close only those are
+// recorded that failed, or whose outcome is not known.
+const (
+	KindQuery   StatementKind = iota + 1 // simple query, perhaps of several statements
+	KindExecute                          // a portal of the extended protocol
+	KindFunctionCall
+	KindParse
+	KindBind
+	KindDescribe
+	KindClose
+	KindCommit // the implicit commit at the end of a pipeline; recorded only when it fails
+)
+
+func (k StatementKind) String() string {
+	names := [...]string{"", "query", "execute", "function call", "parse", "bind", "describe", "close", "commit"}
+	if k < 0 || int(k) >= len(names) {
+		return "unknown"
+	}
+	return names[k]
+}
+
+// Outcome tells what became of a statement.
+type Outcome int
+
+// The outcomes.
+const (
+	Done      Outcome = iota + 1
+	Failed            // see SQLState
+	Skipped           // never ran: an earlier request of the same pipeline failed
+	Suspended         // a portal stopped at its row limit; another Execute may follow
+	Unknown           // the session ended first, or answers could not be told apart any more
+)
+
+func (o Outcome) String() string {
+	names := [...]string{"", "done", "failed", "skipped", "suspended", "unknown"}
+	if o < 0 || int(o) >= len(names) {
+		return "unknown"
+	}
+	return names[o]
+}
+
+// Statement is what became of one request of a client.
+type Statement struct {
+	Kind    StatementKind
+	Outcome Outcome
+	// Text is the SQL. Of an Execute it is that of the statement that the server ran:
+	// names are resolved in the order of the server's answers, not of the requests.
+	Text Text
+	// Unresolved is set when the name of a portal or statement is not one that was
+	// seen, for instance because it was made by SQL.
+	Unresolved   bool
+	Name, Portal string // of the prepared statement and the portal; empty for unnamed ones
+	Function     uint32 // OID, for KindFunctionCall
+	Params       []Argument
+	ParamsCut    bool // values are missing at the end
+	// Tags are the command tags, several for a simple query of several statements; at
+	// most 32 are kept. Rows is the sum of their counts, -1 where none counts rows.
+	Tags              []string
+	Rows              int64
+	SQLState, Message string // of the error
+	Start             time.Time
+	// Duration is from the request, or the answer to the one before it if that is
+	// later, to the answer.
+	Duration time.Duration
+	// TxStatus is the transaction status that the server last reported: for a query
+	// the one after it, for an Execute the one before its pipeline. 0 is none yet.
+	TxStatus  byte
+	CopyBytes int64 // moved by COPY, in either direction
+}
+
+// maxTags bounds the tags kept of one simple query.
+const maxTags = 32
+
+func (s *Statement) addTag(t CommandTag) {
+	if len(s.Tags) < maxTags {
+		s.Tags = append(s.Tags, t.Text)
+	}
+	if t.Rows >= 0 {
+		s.Rows = max(s.Rows, 0) + t.Rows
+	}
+}

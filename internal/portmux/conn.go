@@ -1,0 +1,42 @@
+package portmux
+
+import (
+	"errors"
+	"net"
+	"sync"
+)
+
+// muxConn is a connection handed on: it reads what was peeked first.
+type muxConn struct {
+	net.Conn
+	hello Hello
+
+	mu     sync.Mutex
+	peeked []byte // guarded by mu
+}
+
+// Read returns what was peeked, then what comes from the network.
+func (c *muxConn) Read(p []byte) (int, error) {
+	if n := c.replay(p); n > 0 {
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *muxConn) replay(p []byte) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := copy(p, c.peeked)
+	if c.peeked = c.peeked[n:]; len(c.peeked) == 0 {
+		c.peeked = nil // a session may live for days
+	}
+	return n
+}
+
+// CloseWrite closes the writing half of the connection.
+func (c *muxConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

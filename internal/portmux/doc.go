@@ -1,0 +1,20 @@
+// Package portmux lets many protocols share one public TCP port. It looks at the
+// first bytes of a connection and hands it on, with those bytes still to be read,
+// to one of several [net.Listener]s:
+//
+//	first bytes                                    handed on as
+//	0x16 ClientHello ............................. KindTLS
+//	0x00 SSLRequest, answered 'S', ClientHello ... KindNegotiatedTLS
+//	0x00 GSSENCRequest, answered 'N', once ....... and on with the next packet
+//	0x00 CancelRequest ........................... KindCancel, in clear text
+//	0x00 StartupMessage .......................... KindStartup, in clear text
+//	anything else ................................ closed
+//
+// TLS is not terminated here: the ClientHello is only read for its server name and
+// its protocols, and a Route function given by the caller picks the listener.
+//
+// Make a [Mux] with [New], take its listeners with [Mux.Listener], then call
+// [Mux.Serve]. Until a connection is handed on it has a deadline and a size limit,
+// and connections that linger give way to new ones: no number of silent peers
+// keeps others out, or holds up a session that runs.
+package portmux
