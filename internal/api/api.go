@@ -20,7 +20,7 @@ type Caller string
 // The callers, from the least to the most trusted.
 const (
 	Anyone    Caller = "anyone"    // no certificate needed
-	LoggedIn  Caller = "logged in" // a valid user certificate
+	LoggedIn  Caller = "logged in" // a valid login certificate
 	HubOwner  Caller = "hub owner" // the control socket in the hub's data directory
 	kilobytes        = 1 << 10
 	megabytes        = 1 << 20 // bytes

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -78,6 +79,9 @@ func (c *Client) Audit(ctx context.Context, lines int, follow bool) (io.ReadClos
 func unreachable(base string, err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok { // made by our own dialer or verifier
 		return f
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok { // its text repeats method and URL
+		err = e.Err
 	}
 	return fault.Newf(fault.Unavailable, "cannot reach %s: %w", strings.TrimPrefix(base, "https://"), err)
 }

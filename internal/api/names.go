@@ -12,6 +12,9 @@ const (
 	// PostgreSQL protocol inside.
 	ALPNDatabase = "postern-db"
 
+	// ControlSocket is the socket of the hub's owner, in the hub's data directory.
+	ControlSocket = "ctl.sock"
+
 	// DefaultPort is the hub's public port where an address names none.
 	DefaultPort = "3080"
 )

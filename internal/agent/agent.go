@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/ca"
+	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// View is what the hub's resources say at one moment. It does not change.
+type View interface {
+	// Decisions are the roles, compiled.
+	Decisions() *access.Policy
+	// User returns a user of this cluster.
+	User(name string) (*resource.User, bool)
+	// Databases returns the registered databases.
+	Databases() []*resource.Database
+}
+
+// Config says what an agent serves and whom it asks. Every field without a
+// default is required.
+type Config struct {
+	Cluster string // name of the own cluster
+
+	// Static are the databases of the configuration file. They win over
+	// registered ones of the same name.
+	Static []*resource.Database
+	// Selects says whether this agent serves a registered database; nil: none.
+	Selects func(*resource.Database) bool
+
+	// View returns the current resources and a channel that is closed when there
+	// are newer ones.
+	View func() (View, <-chan struct{})
+	// UserRoots returns the authorities whose user certificates are accepted.
+	UserRoots func() ca.UserRoots
+	// DatabaseRoots returns the db authority, which signs the certificates of
+	// self-hosted servers.
+	DatabaseRoots func() []*x509.Certificate
+	// IssueHost issues the certificate that clients see, the chain leaf first.
+	IssueHost func(ctx context.Context, pub crypto.PublicKey) ([]*x509.Certificate, error)
+	// IssueClient issues the certificate that PostgreSQL sees.
+	IssueClient func(ctx context.Context, databaseUser string, pub crypto.PublicKey, ttl time.Duration) ([]*x509.Certificate, error)
+
+	Audit *audit.Log
+	Log   *slog.Logger     // default discards
+	Now   func() time.Time // default time.Now
+
+	// SweepInterval is how often leftovers are looked for; zero means the default of
+	// the provision package.
+	SweepInterval time.Duration
+	// DrainTimeout bounds how long Serve waits for sessions to end properly after
+	// its context has ended; zero means 20 s.
+	DrainTimeout time.Duration
+}
+
+// Server is an agent. Its methods are safe for concurrent use.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	now     func() time.Time
+	host    *ca.Leaf
+	clients *clientCertificates
+	cancels pgwire.CancelKeys
+	guesses cancelLimiter
+
+	mu        sync.Mutex // guards the fields below
+	databases map[string]*database
+	sessions  map[*session]struct{}
+	draining  bool
+	running   sync.WaitGroup // connections being handled
+	closing   sync.WaitGroup // databases being given up
+}
+
+// New checks cfg. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Cluster == "":
+		return nil, errors.New("agent: no cluster name")
+	case cfg.View == nil || cfg.UserRoots == nil || cfg.DatabaseRoots == nil || cfg.IssueHost == nil || cfg.IssueClient == nil:
+		return nil, errors.New("agent: a function of the hub is missing")
+	case cfg.Audit == nil:
+		return nil, errors.New("agent: no audit log")
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, databases: map[string]*database{}, sessions: map[*session]struct{}{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.cfg.DrainTimeout == 0 {
+		s.cfg.DrainTimeout = 20 * time.Second
+	}
+	s.host = &ca.Leaf{Issue: cfg.IssueHost, Now: s.now}
+	s.clients = &clientCertificates{issue: cfg.IssueClient, now: s.now}
+	s.cancels.Allow = s.guesses.allow
+	return s, nil
+}
+
+// Serve accepts database connections from ln, TLS not yet begun, until ctx ends.
+// Then it refuses new sessions, ends the open ones with 57P01, waits until their
+// database users are released, and returns nil. It closes ln. It calls ready when
+// the databases are served.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, ready func()) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var follow sync.WaitGroup
+	s.refresh(background)
+	follow.Go(func() { s.followResources(background) })
+	ready()
+	closing := context.AfterFunc(ctx, func() { ln.Close() })
+	defer closing()
+
+	err := s.accept(ctx, background, ln)
+	s.drain()
+	stop()
+	follow.Wait()
+	s.stopDatabases(ctx)
+	return err
+}
+
+func (s *Server) accept(ctx, background context.Context, ln net.Listener) error {
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept database connections: %w", err)
+		}
+		s.running.Go(func() { s.handle(background, conn) })
+	}
+}
+
+// drain ends every session and waits for it, at most DrainTimeout.
+func (s *Server) drain() {
+	s.mu.Lock()
+	s.draining = true
+	for sess := range s.sessions {
+		sess.end(endShutdown())
+	}
+	open := len(s.sessions)
+	s.mu.Unlock()
+	if open > 0 {
+		s.log.Info("ending sessions", "sessions", open)
+	}
+	done := make(chan struct{})
+	go func() { s.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(s.cfg.DrainTimeout):
+		s.log.Error("sessions did not end in time; the next start releases their database users")
+	}
+}
+
+// enter registers a session so that shutdown can end it. It reports false when
+// the agent is shutting down.
+func (s *Server) enter(sess *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.sessions[sess] = struct{}{}
+	return true
+}
+
+func (s *Server) leave(sess *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, sess)
+}
+
+// Sessions returns how many database sessions are open.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// tlsConfig is what clients meet. Their certificate is asked for but verified by
+// us after the handshake, so that whoever has none, or an expired one, reads why.
+func (s *Server) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ClientAuth: tls.RequestClientCert,
+		NextProtos: []string{alpnPostern, alpnTeleport, alpnPostgreSQL},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.host.Get(hello.Context())
+		},
+		// The database is verified by the certificate on each connection; a resumed
+		// session would carry the certificate of an earlier one.
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true, // fewer records, and large results come in large ones
+	}
+}

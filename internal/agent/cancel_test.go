@@ -1,0 +1,103 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/testenv"
+)
+
+// TestInterruptCancelsInPSQL: Ctrl-C in a real psql, whose cancel request comes in
+// clear text on a connection of its own.
+func TestInterruptCancelsInPSQL(t *testing.T) {
+	t.Parallel()
+	psql, err := osexec.LookPath("psql")
+	if err != nil {
+		t.Fatalf("psql is needed: %v", err)
+	}
+	env := testenv.Shared(t)
+	cfg := env.Hire(t, "hasty", "keep", "hasty_reader").Proxy(t, identity.Route{Database: "example"})
+	cmd := osexec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", "-c", "SELECT pg_sleep(600)")
+	cmd.Env = append(os.Environ(), "PGHOST="+cfg.Host, "PGPORT="+strconv.Itoa(int(cfg.Port)), "PGUSER=hasty", "PGDATABASE=postgres", "PGSSLMODE=disable")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitQuery(t, env, "hasty", "pg_sleep")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || !contains(out.String(), "canceling statement due to user request") {
+		t.Errorf("psql ended with %v and said: %s", err, out.String())
+	}
+	awaitAccount(t, env, "hasty", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
+}
+
+// TestCancelKey: the process id is PostgreSQL's own, the secret is not, and only
+// the right pair cancels.
+func TestCancelKey(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	cfg := env.Hire(t, "patient", "keep", "patient_reader").Proxy(t, identity.Route{Database: "example"})
+	conn := testenv.Connect(t, cfg)
+	pid, secret := conn.PgConn().PID(), conn.PgConn().SecretKey()
+	if got := text(t, conn, "SELECT pg_backend_pid()::text"); got != strconv.Itoa(int(pid)) {
+		t.Errorf("the client was told pid %d, PostgreSQL says %s", pid, got)
+	}
+	var slept error
+	var sleeping sync.WaitGroup
+	sleeping.Go(func() { _, slept = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
+	awaitQuery(t, env, "patient", "pg_sleep")
+
+	socket := filepath.Join(cfg.Host, ".s.PGSQL."+strconv.Itoa(int(cfg.Port)))
+	wrong := bytes.Clone(secret)
+	wrong[0] ^= 1
+	sendCancel(t, "unix", socket, pid, wrong)
+	sendCancel(t, "unix", socket, pid+1, secret)
+	sendCancel(t, "unix", socket, pid, secret[:3])
+	sendCancel(t, "unix", socket, pid, nil)
+	sendCancel(t, "tcp", env.Server.Addr(), pid, secret) // PostgreSQL does not know it
+	if len(queries(t, env, "patient")) != 1 {
+		t.Fatal("a wrong key cancelled the statement")
+	}
+	sendCancel(t, "unix", socket, pid, secret)
+	sleeping.Wait()
+	if pg, ok := errors.AsType[*pgconn.PgError](slept); !ok || pg.Code != "57014" {
+		t.Errorf("the statement ended with %v", slept)
+	}
+	exec(t, conn, "SELECT 1")
+	testenv.Close(t, conn)
+	sendCancel(t, "unix", socket, pid, secret) // for a session that is over
+}
+
+// sendCancel sends a CancelRequest and waits until the other side closes.
+func sendCancel(t *testing.T, network, address string, pid uint32, secret []byte) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	packet := binary.BigEndian.AppendUint32(nil, uint32(12+len(secret)))
+	packet = binary.BigEndian.AppendUint32(packet, 80877102)
+	packet = binary.BigEndian.AppendUint32(packet, pid)
+	if _, err := conn.Write(append(packet, secret...)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := io.ReadAll(conn); len(answer) > 0 && answer[0] != 'E' {
+		t.Errorf("a cancel request was answered with %q", answer)
+	}
+}

@@ -1,0 +1,133 @@
+package agent_test
+
+import (
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/pgtest"
+	"github.com/postern-db/postern/internal/testenv"
+)
+
+// BenchmarkConnect measures connect + SELECT 1 + close through the gateway, as
+// ratios to the same against PostgreSQL itself. Both sides of both use mutual
+// TLS. The ways take turns, so that each meets the same machine.
+//
+//	off     provisioning is off
+//	active  keep, the user has another session
+//	each    keep, every session activates the account and its end releases it
+func BenchmarkConnect(b *testing.B) {
+	env := testenv.Start(b, testenv.Options{Process: true, Settings: map[string]string{"fsync": "on", "synchronous_commit": "on"}})
+	ways := []*way{
+		{name: "direct", cfg: directConfig(b, env)},
+		{name: "off", cfg: offConfig(b, env)},
+		{name: "active", cfg: personConfig(b, env, "active")},
+		{name: "each", cfg: personConfig(b, env, "each")},
+	}
+	ways[3].after = func() { awaitReleased(b, env, "each") }
+	held := testenv.Connect(b, ways[2].cfg)
+	defer testenv.Close(b, held)
+	for _, w := range ways {
+		w.once(b) // certificates, warm connections, caches of PostgreSQL
+		w.took = nil
+	}
+	for b.Loop() {
+		for _, w := range ways {
+			w.once(b)
+		}
+	}
+	direct := ways[0]
+	b.ReportMetric(0, "ns/op") // the sum over all ways says nothing
+	for _, p := range []int{50, 95} {
+		b.ReportMetric(direct.percentile(p).Seconds()*1e3, fmt.Sprintf("direct-p%d-ms", p))
+		for _, w := range ways[1:] {
+			b.ReportMetric(float64(w.percentile(p))/float64(direct.percentile(p)), fmt.Sprintf("%s-p%d-x", w.name, p))
+		}
+	}
+}
+
+// way is one way to connect.
+type way struct {
+	name  string
+	cfg   *pgx.ConnConfig
+	after func() // runs after each session, not measured
+	took  []time.Duration
+}
+
+func (w *way) once(b *testing.B) {
+	begin := time.Now()
+	conn, err := pgx.ConnectConfig(b.Context(), w.cfg)
+	if err != nil {
+		b.Fatalf("%s: %v", w.name, err)
+	}
+	if _, err := conn.PgConn().Exec(b.Context(), "SELECT 1").ReadAll(); err != nil {
+		b.Fatalf("%s: %v", w.name, err)
+	}
+	if err := conn.Close(b.Context()); err != nil {
+		b.Fatalf("%s: %v", w.name, err)
+	}
+	w.took = append(w.took, time.Since(begin))
+	if w.after != nil {
+		w.after()
+	}
+}
+
+func (w *way) percentile(p int) time.Duration {
+	sorted := slices.Sorted(slices.Values(w.took))
+	return sorted[(len(sorted)-1)*p/100]
+}
+
+// directConfig connects to PostgreSQL with a client certificate of an authority
+// that the server is told to trust as well.
+func directConfig(b *testing.B, env *testenv.Env) *pgx.ConnConfig {
+	authority, err := pgtest.NewAuthority("benchmark")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var trusted string
+	if err := env.Server.Superuser(b, "postgres").QueryRow(b.Context(), "SELECT pg_read_file('postern-clients.crt')").Scan(&trusted); err != nil {
+		b.Fatal(err)
+	}
+	env.Server.Exec(b, "CREATE ROLE direct LOGIN",
+		fmt.Sprintf(`SELECT lo_from_bytea(2, '\x%s')`, hex.EncodeToString(append([]byte(trusted), authority.PEM()...))),
+		"SELECT lo_export(2, 'postern-clients.crt')", "SELECT lo_unlink(2)", "SELECT pg_reload_conf()")
+	cert, err := authority.Issue("direct")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := env.Server.Config(b, "direct", "postgres")
+	cfg.Host = env.Server.Host
+	cfg.TLSConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	testenv.Eventually(b, "PostgreSQL trusts the benchmark's authority", func() bool {
+		conn, err := pgx.ConnectConfig(b.Context(), cfg)
+		if err == nil {
+			err = conn.Close(b.Context())
+		}
+		return err == nil
+	})
+	return cfg
+}
+
+// offConfig connects as a database user that exists, without provisioning.
+func offConfig(b *testing.B, env *testenv.Env) *pgx.ConnConfig {
+	env.Server.Exec(b, "CREATE ROLE shared LOGIN")
+	env.Apply(b, `{kind: role, version: v7, metadata: {name: off}, spec: {options: {create_db_user_mode: "off"},
+		allow: {db_labels: {"*": "*"}, db_names: ["*"], db_users: [shared]}}}`)
+	env.AddUser(b, "off", []string{"off"}, nil)
+	return env.As(b, "off").Direct(b, identity.Route{Database: testenv.Database, DatabaseUser: "shared"})
+}
+
+// personConfig connects as a person whose account is provisioned.
+func personConfig(b *testing.B, env *testenv.Env, name string) *pgx.ConnConfig {
+	return env.Hire(b, name, "keep", name+"_reader").Direct(b, identity.Route{Database: testenv.Database})
+}
+
+func awaitReleased(b *testing.B, env *testenv.Env, name string) {
+	testenv.Eventually(b, "the account is released", func() bool { return !env.Account(b, name).Login })
+}

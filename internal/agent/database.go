@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// maxProtocolMinor is the newest minor protocol version asked of PostgreSQL: 3.2
+// brings cancel keys too long to be guessed.
+const maxProtocolMinor = 2
+
+// database is one registered server while this agent serves it.
+type database struct {
+	resource    *resource.Database
+	dialing     pgwire.DialConfig // TLS without a client certificate
+	clients     *clientCertificates
+	provisioner *provision.Server // nil where no database user can be created
+	groups      pgwire.GroupMemory
+	labels      labels
+
+	stop     context.CancelFunc // ends the background work
+	work     sync.WaitGroup     // background work
+	sessions sync.WaitGroup     // sessions that may still need the provisioner
+
+	mu     sync.Mutex // guards the fields below
+	health api.DatabaseHealth
+}
+
+// newDatabase prepares a server; it connects to nothing. The error is Invalid.
+func (s *Server) newDatabase(r *resource.Database) (*database, error) {
+	d := &database{resource: r, clients: s.clients, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
+	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
+	endpoint, err := r.Endpoint()
+	if err != nil {
+		return nil, err
+	}
+	d.dialing.Groups = &d.groups
+	for _, h := range endpoint.Hosts {
+		d.dialing.Hosts = append(d.dialing.Hosts, h.Address())
+	}
+	if d.dialing.TLS, err = serverTLS(r, s.cfg.DatabaseRoots()); err != nil {
+		return nil, err
+	}
+	admin, defaultDatabase := r.AdminUser()
+	if admin == "" || !r.CanProvision() {
+		return d, nil
+	}
+	d.provisioner, err = provision.New(provision.Config{
+		Connect:         d.connectAdmin,
+		AdminName:       admin,
+		DefaultDatabase: defaultDatabase,
+		SweepInterval:   s.cfg.SweepInterval,
+		Swept:           func(o provision.Outcome) { s.swept(d, o) },
+		Log:             s.log.With(slog.String("database", r.GetName())),
+	})
+	return d, err
+}
+
+// start begins the background work: dynamic labels, health, sweeping.
+func (d *database) start(ctx context.Context, log *slog.Logger, now func() time.Time) {
+	ctx, d.stop = context.WithCancel(ctx)
+	d.labels.follow(ctx, &d.work, d.resource.Spec.DynamicLabels, log.With("database", d.resource.GetName()))
+	d.work.Go(func() { d.watchHealth(ctx, now) })
+	if d.provisioner != nil {
+		d.work.Go(func() {
+			if err := d.provisioner.Serve(ctx); err != nil {
+				log.Error("provisioning stopped", "database", d.resource.GetName(), "error", fault.Chain(err))
+			}
+		})
+	}
+}
+
+// close ends the background work and the idle admin connections.
+func (d *database) close(ctx context.Context) error {
+	d.stop()
+	d.work.Wait()
+	if d.provisioner == nil {
+		return nil
+	}
+	return d.provisioner.Close(ctx)
+}
+
+// dial opens a connection for a database user, up to the end of TLS.
+func (d *database) dial(ctx context.Context, databaseUser string) (*pgwire.ServerConn, error) {
+	cfg := d.dialing
+	if cfg.TLS != nil {
+		cert, err := d.clients.get(ctx, databaseUser)
+		if err != nil {
+			return nil, err
+		}
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	}
+	return pgwire.Dial(ctx, cfg)
+}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// The SQLSTATEs that decide on a hint (PostgreSQL documentation, appendix A).
+const (
+	insufficientPrivilege = "42501"
+	invalidAuthorization  = "28000"
+)
+
+const certificateLines = "Let pg_hba.conf accept client certificates, above other lines that match, and reload:\n" +
+	"hostssl all             all             ::/0                    cert\n" +
+	"hostssl all             all             0.0.0.0/0               cert"
+
+// adminHint adds to a refused login of the admin user what repairs it.
+func (d *database) adminHint(err error, admin, dbname string) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	hint := ""
+	switch pg.Code {
+	case insufficientPrivilege:
+		hint = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quote(dbname), quote(admin))
+	case invalidAuthorization:
+		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n%s", quote(admin), certificateLines)
+	}
+	return withHint(err, fmt.Sprintf("the admin user %s cannot log in: %s", admin, pg.Message), hint)
+}
+
+// connectHint adds to a refused login of the database user what repairs it.
+func (s *session) connectHint(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	hint := ""
+	switch {
+	case pg.Code == insufficientPrivilege && s.lease != nil:
+		hint = grantConnect(s.startup.Database(), s.decision.DatabaseRoles)
+	case pg.Code == insufficientPrivilege:
+		hint = grantConnect(s.startup.Database(), []string{s.decision.DatabaseUser})
+	case pg.Code == invalidAuthorization:
+		hint = certificateLines
+	}
+	return withHint(err, pg.Message, hint)
+}
+
+// grantConnect lists one statement for each role; any one of them is enough.
+func grantConnect(dbname string, roles []string) string {
+	if len(roles) == 0 {
+		return fmt.Sprintf("Give the user a db role that may connect, or: GRANT CONNECT ON DATABASE %s TO PUBLIC;", quote(dbname))
+	}
+	var lines []string
+	for _, role := range roles {
+		lines = append(lines, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quote(dbname), quote(role)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// withHint returns err, which PostgreSQL reported, with a hint of ours.
+func withHint(err error, text, hint string) error {
+	if hint == "" {
+		return err
+	}
+	return fault.New(fault.Denied, text).WithHint(hint).WithCause(err)
+}
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

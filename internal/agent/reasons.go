@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/postern-db/postern/internal/pgwire"
+)
+
+// The reasons for which the agent ends a running session, as the client reads
+// them. The SQLSTATEs are PostgreSQL's own for the same events.
+
+func endShutdown() *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "terminating connection because the gateway is shutting down",
+		Hint:    "Connect again in a moment.",
+	}
+}
+
+func endRemoved(database string) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: fmt.Sprintf("terminating connection because database %q is not served any more", database),
+		Hint:    "Ask your administrator, or list the databases you may reach with: postern db ls",
+	}
+}
+
+func endExpired(at time.Time) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "client certificate expired at " + at.UTC().Format(time.RFC3339),
+		Hint:    "Log in again with: postern login",
+	}
+}
+
+func endIdle(limit time.Duration) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P05",
+		Message: fmt.Sprintf("Client exceeded idle timeout of %s", limit),
+		Hint:    "Connect again.",
+	}
+}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// serverTLS says how the agent verifies a server (behaviour.md §1.5). There is no
+// plain text and no fallback to it. The error is Invalid.
+func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: r.Spec.TLS.ServerName}
+	switch r.TLSMode() {
+	case resource.TLSInsecure:
+		cfg.InsecureSkipVerify = true // spelt out in the configuration of this database
+		return cfg, nil
+	case resource.TLSDisable:
+		return nil, fault.Newf(fault.Invalid, "database %q: tls mode disable cannot be combined with certificate authentication", r.GetName()).
+			WithHint("use verify-full, verify-ca or insecure")
+	case resource.TLSVerifyFull, resource.TLSVerifyCA:
+	}
+	roots := x509.NewCertPool()
+	if r.Spec.TLS.TrustSystemCertPool {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fault.Newf(fault.Invalid, "the system's certificates cannot be read: %w", err)
+		}
+		roots = system
+	}
+	if r.Type() == resource.TypeSelfHosted {
+		for _, c := range clusterRoots {
+			roots.AddCert(c)
+		}
+	}
+	if pem := r.CACert(); pem != "" && !roots.AppendCertsFromPEM([]byte(pem)) {
+		return nil, fault.Newf(fault.Invalid, "database %q: invalid server CA certificate", r.GetName())
+	}
+	cfg.RootCAs = roots
+	if r.TLSMode() == resource.TLSVerifyCA {
+		cfg.InsecureSkipVerify = true // the chain is verified below, the name is not
+		cfg.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state.PeerCertificates, roots) }
+	}
+	return cfg, nil
+}
+
+// verifyChain verifies a server's chain, but not its name.
+func verifyChain(chain []*x509.Certificate, roots *x509.CertPool) error {
+	if len(chain) == 0 {
+		return errors.New("database didn't present any certificate during initial handshake")
+	}
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+	return err
+}

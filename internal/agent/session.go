@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/provision"
+)
+
+// session is one database session, from accept to the end event. Its fields are
+// filled in by the steps, in order; only end is called from elsewhere.
+type session struct {
+	agent *Server
+	id    string
+	log   *slog.Logger
+	conn  *tls.Conn // client side
+
+	accepted time.Time
+	events   int64 // audit events so far
+
+	// admit
+	identity identity.Identity
+	startup  *pgwire.Startup
+	// authorize
+	database *database
+	decision access.Decision
+	started  time.Time
+	// provision
+	lease *provision.Lease // nil when the database user is not ours to create
+	// connect
+	server        *pgwire.ServerConn
+	backend       *pgwire.Backend
+	recorded      bool   // the start is on record
+	releaseCancel func() // forgets the cancel key; nil until there is one
+	greeted       bool   // the client has been told that the session is open
+
+	mu     sync.Mutex // guards the fields below
+	ending *pgwire.Error
+	ended  chan struct{} // closed when ending is set
+}
+
+// handle serves one connection, TLS not yet begun, until it is over.
+func (s *Server) handle(ctx context.Context, raw net.Conn) {
+	conn := tls.Server(raw, s.tlsConfig())
+	defer conn.Close()
+	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), ended: make(chan struct{})}
+	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
+	sess.run(ctx)
+}
+
+// run is the life of a session. Whatever was begun is finished, in whatever step
+// it went wrong.
+func (s *session) run(ctx context.Context) {
+	err := s.guard(func() error { return s.admit(ctx) })
+	if err == nil && s.startup == nil {
+		return // a cancel request, which is done
+	}
+	if err == nil && !s.agent.enter(s) {
+		err = endShutdown()
+	}
+	if err != nil {
+		s.refuse(err)
+		return
+	}
+	defer s.agent.leave(s)
+	steps, stop := s.untilEnded(ctx)
+	defer stop()
+	s.finish(ctx, s.guard(func() error { return s.steps(steps) }))
+}
+
+// steps are the four steps between admission and the end.
+func (s *session) steps(ctx context.Context) error {
+	if err := s.authorize(ctx); err != nil {
+		return err
+	}
+	ahead := s.dialAhead(ctx) // neither needs the other, so both at once
+	if err := s.provision(ctx); err != nil {
+		ahead.discard()
+		return err
+	}
+	if err := s.connect(ctx, ahead); err != nil {
+		return err
+	}
+	return s.forward(ctx)
+}
+
+// guard turns a panic, which is a bug of ours, into the end of this session only.
+func (s *session) guard(step func() error) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			s.log.Error("session panicked", "panic", fmt.Sprint(bug), "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", bug)
+		}
+	}()
+	return step()
+}
+
+// end asks the session to end, with the error that the client is to read. The
+// first reason counts.
+func (s *session) end(why *pgwire.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.ending = why
+		close(s.ended)
+	}
+}
+
+// endReason returns why the session was asked to end, or nil.
+func (s *session) endReason() *pgwire.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending
+}
+
+// untilEnded returns a context that ends when the session is asked to.
+func (s *session) untilEnded(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.ended:
+			cancel(s.endReason())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// newID returns the id of a session: random, short enough to be read aloud.
+func newID() string { return rand.Text()[:13] }

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// authorizeTimeout bounds the wait for the first values of dynamic labels.
+const authorizeTimeout = 15 * time.Second
+
+// authorize decides on the resources as they are now, not as they were when the
+// certificate was issued. It acquires s.database, which finish gives back.
+func (s *session) authorize(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, authorizeTimeout)
+	defer cancel()
+	s.started = s.agent.now()
+	if err := s.agent.acquire(s, s.identity.Route.Database); err != nil {
+		return err
+	}
+	return s.decide(ctx)
+}
+
+func (s *session) decide(ctx context.Context) error {
+	if err := s.database.labels.wait(ctx); err != nil {
+		return fault.New(fault.Unavailable, "the labels of the database are not known yet").WithHint("Try again in a moment.")
+	}
+	view, _ := s.agent.cfg.View()
+	user, err := s.liveUser(view)
+	if err != nil {
+		return err
+	}
+	s.decision = view.Decisions().Decide(access.Request{
+		User:          s.identity.User,
+		Roles:         user.Spec.Roles,
+		Traits:        user.Spec.Traits,
+		Database:      s.database.resource,
+		Labels:        s.database.labels.effective(),
+		DatabaseUser:  s.startup.User(),
+		DatabaseName:  s.startup.Database(),
+		DatabaseRoles: s.identity.Route.DatabaseRole,
+	})
+	if err := s.decision.Err(); err != nil {
+		return err
+	}
+	if err := s.checkRoute(); err != nil {
+		return err
+	}
+	return s.checkParams()
+}
+
+// liveUser returns the user that the certificate names. One that was deleted
+// since is refused, whatever the certificate says.
+func (s *session) liveUser(view View) (*resource.User, error) {
+	if s.identity.Cluster != s.agent.cfg.Cluster {
+		return nil, fault.Newf(fault.Denied, "users of cluster %q are not known here", s.identity.Cluster)
+	}
+	user, ok := view.User(s.identity.User)
+	if !ok {
+		return nil, fault.Newf(fault.Denied, "user %q does not exist any more", s.identity.User)
+	}
+	return user, nil
+}
+
+// checkRoute refuses a start-up message that asks for another database user or
+// name than the certificate was issued for.
+func (s *session) checkRoute() error {
+	route := s.identity.Route
+	hint := "connect with: postern db connect " + route.Database
+	if want, got := route.DatabaseUser, s.startup.User(); want != "" && want != got {
+		return fault.Newf(fault.Denied, "this certificate is for database user %q, not %q", want, got).WithHint(hint)
+	}
+	if want, got := route.DatabaseName, s.startup.Database(); want != "" && want != got {
+		return fault.Newf(fault.Denied, "this certificate is for database name %q, not %q", want, got).
+			WithHint(fmt.Sprintf("%s --db-name=%s", hint, got))
+	}
+	return nil
+}
+
+// checkParams refuses start-up parameters that change who the session is. All
+// others pass unchanged: whatever they set, the person could SET anyway.
+func (s *session) checkParams() error {
+	if s.startup.Replication() {
+		return fault.New(fault.Denied, "replication connections are not allowed").
+			WithHint("Replicate over a connection of the database's own.")
+	}
+	for _, p := range s.startup.Params {
+		if strings.EqualFold(p.Name, "session_authorization") || p.Name == "options" && setsAuthorization(p.Value) {
+			return fault.New(fault.Denied, "the start-up parameter session_authorization is not allowed").
+				WithHint("Connect as yourself; use SET ROLE inside the session.")
+		}
+	}
+	return nil
+}
+
+// setsAuthorization reports whether command-line options name the parameter. As
+// PostgreSQL reads them, a backslash escapes the next character and a hyphen in
+// a name is an underscore.
+func setsAuthorization(options string) bool {
+	plain := strings.NewReplacer(`\`, "", "-", "_").Replace(strings.ToLower(options))
+	return strings.Contains(plain, "session_authorization")
+}

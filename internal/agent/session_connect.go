@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/pgwire"
+)
+
+const (
+	// connectTimeout bounds TCP, TLS and login towards PostgreSQL.
+	connectTimeout = 30 * time.Second
+	// maxLogins is how often a login is tried when another agent has released the
+	// database user between its activation and the login.
+	maxLogins = 3
+	// welcomeTimeout bounds how long a client may take to read the first answer.
+	welcomeTimeout = 15 * time.Second
+)
+
+// dialled is a connection to PostgreSQL on its way.
+type dialled struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the fields below are set
+	conn   *pgwire.ServerConn
+	err    error
+}
+
+// dialAhead sets up TCP and TLS to PostgreSQL, which needs the name of the
+// database user but not that it exists.
+func (s *session) dialAhead(ctx context.Context) *dialled {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	d := &dialled{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		d.conn, d.err = s.database.dial(ctx, s.decision.DatabaseUser)
+	}()
+	return d
+}
+
+// wait returns the connection.
+func (d *dialled) wait() (*pgwire.ServerConn, error) {
+	<-d.done
+	d.cancel()
+	return d.conn, d.err
+}
+
+// discard gives the connection up, whenever it comes.
+func (d *dialled) discard() {
+	d.cancel()
+	<-d.done
+	if d.err == nil {
+		d.conn.Close()
+	}
+}
+
+// connect logs in to PostgreSQL as the database user and tells the client that
+// the session is open, once the start of the session is on record.
+func (s *session) connect(ctx context.Context, ahead *dialled) error {
+	conn, err := ahead.wait()
+	if err != nil {
+		return s.connectHint(err)
+	}
+	if err := s.logIn(ctx, conn); err != nil {
+		return s.connectHint(err)
+	}
+	if s.lease != nil {
+		s.lease.Established(s.backend.PID)
+	}
+	if err := s.sessionStarted(ctx); err != nil {
+		return err
+	}
+	return s.welcome()
+}
+
+// logIn authenticates on conn, or on a new connection where the database user was
+// found disabled: then another agent has just released it, and it is activated again.
+func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		s.backend, err = conn.Start(ctx, s.startConfig())
+		if err == nil {
+			s.server = conn
+			return nil
+		}
+		conn.Close()
+		if s.lease == nil || try == maxLogins || !loginRefused(err) {
+			return err
+		}
+		if err := s.lease.Reactivate(ctx); err != nil {
+			return s.activationError(err)
+		}
+		if conn, err = s.database.dial(ctx, s.decision.DatabaseUser); err != nil {
+			return err
+		}
+	}
+}
+
+// startConfig passes the client's parameters on. The id of the session becomes
+// the application_name only where the client has set none.
+func (s *session) startConfig() pgwire.StartConfig {
+	cfg := pgwire.StartConfig{User: s.decision.DatabaseUser, Database: s.startup.Database(), ProtocolMinor: maxProtocolMinor}
+	named := false
+	for _, p := range s.startup.Params {
+		switch p.Name {
+		case "user", "database", "replication":
+			continue
+		case "application_name":
+			named = named || p.Value != ""
+		}
+		cfg.Params = append(cfg.Params, p)
+	}
+	if !named {
+		cfg.Params = append(cfg.Params, pgwire.Param{Name: "application_name", Value: "postern " + s.id})
+	}
+	return cfg
+}
+
+// loginRefused reports whether PostgreSQL knows the database user but does not
+// let it in, or does not know it any more.
+func loginRefused(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "28000"
+}
+
+// welcome sends the client everything up to ReadyForQuery, in one write.
+func (s *session) welcome() error {
+	secret, release := s.agent.cancels.Register(s.backend.PID, s.startup.Negotiated(), func(ctx context.Context) error {
+		return s.server.Cancel(ctx, s.backend)
+	})
+	s.releaseCancel = release
+	message := s.startup.AppendNegotiation(nil)
+	message = pgwire.AppendWelcome(message, s.backend, secret)
+	if err := s.conn.SetWriteDeadline(time.Now().Add(welcomeTimeout)); err != nil {
+		return &silent{err}
+	}
+	if _, err := s.conn.Write(message); err != nil {
+		return &silent{err}
+	}
+	s.greeted = true
+	return s.conn.SetWriteDeadline(time.Time{})
+}

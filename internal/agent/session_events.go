@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/provision"
+)
+
+// next returns what every event of the session carries, and counts the event.
+func (s *session) next() audit.Session {
+	e := audit.Session{
+		Actor: audit.Actor{User: s.identity.User, UserKind: audit.Human, RemoteAddr: s.conn.RemoteAddr().String()},
+		ID:    s.id, Index: s.events, ServerID: s.agent.cfg.Cluster,
+	}
+	s.events++
+	return e
+}
+
+// auditDatabase returns what events say about the database.
+func (s *session) auditDatabase() audit.Database {
+	d := audit.Database{Service: s.identity.Route.Database}
+	if s.startup != nil {
+		d.DatabaseName, d.DatabaseUser = s.startup.Database(), s.startup.User()
+	}
+	if s.database != nil {
+		r := s.database.resource
+		d.Protocol, d.URI, d.Type = r.Spec.Protocol, r.Spec.URI, string(r.Type())
+		d.Roles = s.decision.DatabaseRoles
+	}
+	return d
+}
+
+// sessionStarted puts the start of the session on record and returns when that
+// is durable: before then the client can do nothing.
+func (s *session) sessionStarted(ctx context.Context) error {
+	agent, _ := s.startup.Get("application_name")
+	err := s.agent.cfg.Audit.Emit(ctx, audit.DatabaseSessionStart{
+		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
+		PID: s.backend.PID, UserAgent: agent,
+	})
+	if err != nil {
+		return err
+	}
+	s.recorded = true
+	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.decision.DatabaseUser,
+		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
+	return nil
+}
+
+// refused puts a session that did not come about on record, and tells the client why.
+func (s *session) refused(ctx context.Context, err error) {
+	if why := s.endReason(); why != nil {
+		err = why
+	}
+	agent, _ := s.startup.Get("application_name")
+	recordErr := s.agent.cfg.Audit.Emit(ctx, audit.DatabaseSessionStart{
+		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), UserAgent: agent,
+	})
+	if recordErr != nil {
+		s.log.Error("refused session not on record", "error", fault.Chain(recordErr))
+	}
+	s.refuse(err)
+}
+
+// sessionEnded puts the end of a session that had started on record, and logs it.
+func (s *session) sessionEnded(err error) {
+	if !s.recorded {
+		return
+	}
+	now := s.agent.now()
+	reason := ""
+	if why := s.endReason(); why != nil {
+		reason = why.Message
+		s.post(audit.ClientDisconnect{Session: s.next(), Database: s.auditDatabase(), Reason: reason})
+	} else if err != nil {
+		reason = fault.Chain(err)
+	}
+	s.post(audit.DatabaseSessionEnd{
+		Session: s.next(), Database: s.auditDatabase(), Start: audit.Time{Time: s.started}, Stop: audit.Time{Time: now},
+		DurationMS: now.Sub(s.started).Milliseconds(), Reason: reason,
+	})
+	s.log.Info("session ended", "reason", reason, "duration", now.Sub(s.started).Round(time.Millisecond))
+}
+
+// userCreated puts the activation of the database user on record. It is durable
+// together with the start of the session, which comes after it.
+func (s *session) userCreated(lease *provision.Lease, err error) {
+	s.post(audit.DatabaseUserCreate{
+		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.decision.DatabaseUser,
+	})
+	if lease != nil {
+		r := lease.Result()
+		s.log.Debug("database user activated", "created", r.Created, "changed", r.Changed, "took", r.Duration)
+	}
+}
+
+// userReleased puts what became of the database user on record. While other
+// sessions of it are open, nothing became of it.
+func (s *session) userReleased(o provision.Outcome, err error) {
+	if err == nil && o.Result != provision.Deactivated && o.Result != provision.Dropped {
+		return
+	}
+	s.post(audit.DatabaseUserDeactivate{
+		Session: s.next(), Database: s.auditDatabase(), Outcome: releaseOutcome(o, err),
+		Username: s.decision.DatabaseUser, Delete: o.Result == provision.Dropped,
+	})
+}
+
+func releaseOutcome(o provision.Outcome, err error) audit.Outcome {
+	result := audit.OutcomeOf(err)
+	if err == nil && o.KeptBecause != "" {
+		result.Message = "disabled instead of dropped: " + o.KeptBecause
+	}
+	return result
+}
+
+// swept puts what a sweep found and repaired on record.
+func (s *Server) swept(d *database, o provision.Outcome) {
+	err := s.cfg.Audit.Post(audit.DatabaseUserDeactivate{
+		Session:  audit.Session{ServerID: s.cfg.Cluster},
+		Database: audit.Database{Service: d.resource.GetName(), Protocol: d.resource.Spec.Protocol, URI: d.resource.Spec.URI, DatabaseUser: o.User, Type: string(d.resource.Type())},
+		Outcome:  releaseOutcome(o, o.Err), Username: o.User, Delete: o.Result == provision.Dropped,
+	})
+	if err != nil {
+		s.log.Error("repair not on record", "database_user", o.User, "error", fault.Chain(err))
+	}
+}
+
+// post puts an event on record soon. A log that cannot be written has already
+// stopped the session; here it is only noted.
+func (s *session) post(event audit.Event) {
+	if err := s.agent.cfg.Audit.Post(event); err != nil {
+		s.log.Error("event not on record", "error", fault.Chain(err))
+	}
+}

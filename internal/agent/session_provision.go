@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// provision activates the database user, with exactly the rights of the decision.
+// Where provisioning is off it does nothing: the database user exists already. A
+// decision that turns it on was made for a database that has a provisioner.
+func (s *session) provision(ctx context.Context) error {
+	if !s.decision.Mode.Enabled() {
+		return nil
+	}
+	lease, err := s.database.provisioner.Activate(ctx, provision.Want{
+		User:         s.decision.DatabaseUser,
+		Roles:        s.decision.DatabaseRoles,
+		Mode:         provisionMode(s.decision.Mode),
+		DatabaseName: s.startup.Database(),
+	})
+	if err != nil {
+		err = s.activationError(err)
+		s.userCreated(nil, err)
+		return err
+	}
+	s.lease = lease
+	s.userCreated(lease, nil)
+	return nil
+}
+
+// activationError says what was tried, and keeps the kind, the SQLSTATE and the
+// hint of what went wrong.
+func (s *session) activationError(err error) error {
+	f := fault.Of(err)
+	text := fmt.Sprintf("your role requires automatic database user provisioning but an attempt to activate database user %q failed due to the following error: %s",
+		s.decision.DatabaseUser, f.Text)
+	wrapped := *f
+	wrapped.Text, wrapped.Cause = text, err
+	return &wrapped
+}
+
+func provisionMode(m resource.CreateUserMode) provision.Mode {
+	if m == resource.ModeKeep {
+		return provision.Keep
+	}
+	return provision.Drop
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/client"
+	"github.com/postern-db/postern/internal/config"
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+func newAccess(a *App) *cobra.Command {
+	return group("access", "Ask what the policy allows, and why",
+		`Ask what the policy allows, and why: on the hub of this machine, or with --from on files before they
+are applied.`, newAccessExplain(a), newAccessWhoCan(a), newAccessTest(a))
+}
+
+// rules is a policy with the users and databases it is about.
+type rules struct {
+	policy    *access.Policy
+	users     []*resource.User
+	databases []*resource.Database
+}
+
+// user returns a user by name. The error is NotFound.
+func (r *rules) user(name string) (*resource.User, error) {
+	i := slices.IndexFunc(r.users, func(u *resource.User) bool { return u.GetName() == name })
+	if i < 0 {
+		return nil, fault.Newf(fault.NotFound, "user %q not found", name)
+	}
+	return r.users[i], nil
+}
+
+// database returns a database by name. The error is NotFound.
+func (r *rules) database(name string) (*resource.Database, error) {
+	i := slices.IndexFunc(r.databases, func(d *resource.Database) bool { return d.GetName() == name })
+	if i < 0 {
+		return nil, fault.Newf(fault.NotFound, "database %q not found", name).
+			WithHint("databases of a configuration file are looked up with --config")
+	}
+	return r.databases[i], nil
+}
+
+// fromFlag adds --from to a command.
+func fromFlag(cmd *cobra.Command, from *[]string) {
+	cmd.Flags().StringSliceVar(from, "from", nil, "files or directories with resources, instead of those of the hub (repeatable)")
+}
+
+// rules reads the resources that a question is about: those in files, else those
+// of the hub, and the databases of its configuration file where that is named.
+func (a *App) rules(ctx context.Context, from []string) (*rules, error) {
+	read := a.hubResources
+	if len(from) > 0 {
+		read = func(context.Context) ([]resource.Resource, error) { return fileResources(from) }
+	}
+	all, err := read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.hub.config != "" {
+		cfg, err := config.Load(a.hub.config)
+		if err != nil {
+			return nil, err
+		}
+		static, err := cfg.DBService.Static()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range static {
+			all = append(all, d)
+		}
+	}
+	return rulesOf(all), nil
+}
+
+func rulesOf(all []resource.Resource) *rules {
+	var r rules
+	var in access.Input
+	for _, one := range all {
+		switch one := one.(type) {
+		case *resource.User:
+			r.users = append(r.users, one)
+		case *resource.Database:
+			r.databases = append(r.databases, one)
+		default:
+			in.Add(one)
+		}
+	}
+	r.policy = access.NewPolicy(in)
+	return &r
+}
+
+// hubResources asks the hub for every resource.
+func (a *App) hubResources(ctx context.Context) ([]resource.Resource, error) {
+	var all []resource.Resource
+	for _, kind := range resource.Kinds() {
+		found, err := a.listResources(ctx, kind, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			r, err := resource.DecodeJSON(f.Kind, f.Body)
+			if err != nil {
+				return nil, fmt.Errorf("read %s %s: %w", f.Kind, f.Name, err)
+			}
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// fileResources reads files, and of directories every .yaml and .yml file below.
+func fileResources(paths []string) ([]resource.Resource, error) {
+	var all []resource.Resource
+	for _, path := range paths {
+		err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return fault.Newf(fault.NotFound, "%s cannot be read: %w", file, err)
+			}
+			if entry.IsDir() || file != path && !isResourceFile(file) {
+				return nil
+			}
+			data, err := client.ReadFile(file, maxResourceFile)
+			if err != nil {
+				return err
+			}
+			found, err := resource.Parse(file, data)
+			all = append(all, found...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// isResourceFile tells resources from policy tests, which lie beside them.
+func isResourceFile(file string) bool {
+	name := filepath.Base(file)
+	return (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")) &&
+		!strings.HasSuffix(name, "_test.yaml") && !strings.HasSuffix(name, "_test.yml")
+}

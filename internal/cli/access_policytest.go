@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/client"
+)
+
+type policyTestOptions struct {
+	files  []string
+	from   []string
+	format string
+}
+
+func newAccessTest(a *App) *cobra.Command {
+	var opts policyTestOptions
+	cmd := &cobra.Command{
+		Use:   "test FILE...",
+		Short: "Run the unit tests of a policy",
+		Long: `Run files of statements about who can do what. Exits with 1 when one does not hold, so that a change
+of roles can be checked before it is merged.
+
+  users:
+  - {name: alice, roles: [dev]}
+  databases:
+  - {name: shop, labels: {env: dev}, admin_user: postern-admin}
+  tests:
+  - can: {user: alice, database: shop, db_name: app}
+    with: {mode: keep, db_roles: [reader]}
+  - cannot: {user: alice, database: payroll}`,
+		Example: `  postern access test policy_test.yaml
+  postern access test --from roles/ roles/*_test.yaml`,
+		Args: positional("FILE..."),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			opts.files = args
+			return a.testPolicy(cmd.Context(), opts)
+		}),
+	}
+	fromFlag(cmd, &opts.from)
+	formatFlag(cmd, &opts.format, formatText, formatJSON, formatYAML)
+	return cmd
+}
+
+func (a *App) testPolicy(ctx context.Context, opts policyTestOptions) error {
+	if err := checkFormat(opts.format, formatText, formatJSON, formatYAML); err != nil {
+		return err
+	}
+	r, err := a.rules(ctx, opts.from)
+	if err != nil {
+		return err
+	}
+	results := []access.TestResult{}
+	for _, file := range opts.files {
+		data, err := client.ReadFile(file, maxResourceFile)
+		if err != nil {
+			return err
+		}
+		tests, err := access.ParseTests(file, data)
+		if err != nil {
+			return err
+		}
+		results = append(results, r.policy.RunTests(tests, r.users, r.databases)...)
+	}
+	failed := 0
+	for _, result := range results {
+		if !result.Passed {
+			failed++
+		}
+	}
+	if err := a.write(opts.format, results, func() error { return a.tellTests(results, failed) }); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return statusError(exitFailed)
+	}
+	return nil
+}
+
+func (a *App) tellTests(results []access.TestResult, failed int) error {
+	for _, result := range results {
+		word := "ok    "
+		if !result.Passed {
+			word = "FAILED"
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s  %s\n", word, printable(result.Name)); err != nil {
+			return err
+		}
+		for _, failure := range result.Failures {
+			if _, err := fmt.Fprintf(a.Out, "        %s\n", printableText(failure)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprintf(a.Out, "%d passed, %d failed\n", len(results)-failed, failed)
+	return err
+}

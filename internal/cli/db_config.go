@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+const formatCommand = "cmd"
+
+type dbConfigOptions struct {
+	route  routeOptions
+	format string
+}
+
+// connectionConfig is what db config prints for programs.
+type connectionConfig struct {
+	Name     string `json:"name"`
+	Host     string `json:"host"`
+	Address  string `json:"address"`
+	Port     string `json:"port"`
+	User     string `json:"user"`
+	Database string `json:"database,omitempty"`
+	CA       string `json:"ca"`
+	Cert     string `json:"cert"`
+	Key      string `json:"key"`
+}
+
+func newDBConfig(a *App) *cobra.Command {
+	var opts dbConfigOptions
+	cmd := &cobra.Command{
+		Use:   "config [NAME]",
+		Short: "Print connection settings for a database",
+		Long: `Print the settings with which a program connects to a database by itself: it dials Address and
+verifies Host. With --format=cmd, print the psql command. They work as long as the certificate does.`,
+		Example: `  ` + a.name + ` db config --db-name=shop example
+  ` + a.name + ` db config --format=cmd example`,
+		Args: positional("[NAME]"),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				opts.route.name = args[0]
+			}
+			return a.dbConfig(cmd.Context(), opts)
+		}),
+	}
+	opts.route.addFlags(a, cmd)
+	formatFlag(cmd, &opts.format, formatText, formatCommand, formatJSON, formatYAML)
+	return cmd
+}
+
+func (a *App) dbConfig(ctx context.Context, opts dbConfigOptions) error {
+	if err := checkFormat(opts.format, formatText, formatCommand, formatJSON, formatYAML); err != nil {
+		return err
+	}
+	d, err := a.directTo(ctx, opts.route)
+	if err != nil {
+		return err
+	}
+	c := connectionConfig{
+		Name: d.database, Host: d.host, Address: d.address, Port: d.port, User: d.user, Database: d.name,
+		CA: d.ca, Cert: d.cert, Key: d.cert,
+	}
+	return a.write(opts.format, c, func() error {
+		if opts.format == formatCommand {
+			_, err := fmt.Fprintln(a.Out, "psql", shellQuote(connectionString(d.conninfo())))
+			return err
+		}
+		_, err := fmt.Fprintf(a.Out, "Name:     %s\nHost:     %s\nAddress:  %s\nPort:     %s\nUser:     %s\nDatabase: %s\nCA:       %s\nCert:     %s\nKey:      %s\n",
+			c.Name, c.Host, c.Address, c.Port, c.User, c.Database, c.CA, c.Cert, c.Key)
+		return err
+	})
+}

@@ -1,0 +1,92 @@
+package cli_test
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/ca"
+	"github.com/postern-db/postern/internal/fault"
+)
+
+// controlRoutes answers what the hub's owner may call.
+func (h *fakeHub) controlRoutes(mux *http.ServeMux) {
+	handle(mux, api.Status(), func(*http.Request, api.Empty) (api.StatusResponse, error) {
+		return api.StatusResponse{
+			Cluster: testCluster, Version: "test", Address: "hub.example.com:3080", CAPin: "sha256:00", Parts: []string{"hub", "agent"}, Sessions: 2,
+			Databases: []api.DatabaseHealth{{Name: "example", Status: "unhealthy", Message: "connection\x1b[31m refused"}},
+		}, nil
+	})
+	handle(mux, api.PutResources(), h.put)
+	handle(mux, api.ListResources(), func(_ *http.Request, in api.ListResourcesRequest) (api.ListResourcesResponse, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		var out api.ListResourcesResponse
+		for _, r := range h.resources {
+			if r.Kind == in.Kind && (in.Name == "" || in.Name == r.Name) {
+				out.Resources = append(out.Resources, r)
+			}
+		}
+		return out, nil
+	})
+	handle(mux, api.DeleteResource(), func(_ *http.Request, in api.DeleteResourceRequest) (api.Empty, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		before := len(h.resources)
+		h.resources = slices.DeleteFunc(h.resources, func(r api.Resource) bool { return r.Kind == in.Kind && r.Name == in.Name })
+		if len(h.resources) == before {
+			return api.Empty{}, fault.Newf(fault.NotFound, "%s %q does not exist", in.Kind, in.Name)
+		}
+		return api.Empty{}, nil
+	})
+	handle(mux, api.AddUser(), func(_ *http.Request, in api.AddUserRequest) (api.InvitationResponse, error) {
+		if in.Password != "" {
+			return api.InvitationResponse{}, nil
+		}
+		return api.InvitationResponse{Invitation: "an-invitation", Expires: time.Now().Add(time.Hour)}, nil
+	})
+	handle(mux, api.ResetUser(), func(_ *http.Request, in api.ResetUserRequest) (api.InvitationResponse, error) {
+		if in.Name != "alice" {
+			return api.InvitationResponse{}, fault.Newf(fault.NotFound, "user %q does not exist", in.Name)
+		}
+		return api.InvitationResponse{Invitation: "an-invitation", Expires: time.Now().Add(time.Hour)}, nil
+	})
+	handle(mux, api.SignDatabaseServer(), func(_ *http.Request, in api.SignDatabaseServerRequest) (api.SignDatabaseServerResponse, error) {
+		if _, err := ca.ParseCSR([]byte(in.CSR)); err != nil {
+			return api.SignDatabaseServerResponse{}, err
+		}
+		return api.SignDatabaseServerResponse{Certificate: "certificate for " + in.Hosts[0] + "\n", ClientCAs: "client CAs\n", Expires: time.Now().Add(time.Duration(in.TTLSeconds) * time.Second)}, nil
+	})
+	handle(mux, api.ExportAuthority(), func(_ *http.Request, in api.ExportAuthorityRequest) (api.ExportAuthorityResponse, error) {
+		return api.ExportAuthorityResponse{Certificates: "CA of " + in.Type + "\n"}, nil
+	})
+	mux.HandleFunc("GET "+api.AuditPath, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, h.events)
+	})
+}
+
+func (h *fakeHub) put(_ *http.Request, in api.PutResourcesRequest) (api.PutResourcesResponse, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out api.PutResourcesResponse
+	for _, r := range in.Resources {
+		i := slices.IndexFunc(h.resources, func(o api.Resource) bool { return o.Kind == r.Kind && o.Name == r.Name })
+		if i >= 0 && !in.Replace {
+			return out, fault.Newf(fault.Conflict, "%s %q exists already", r.Kind, r.Name)
+		}
+		if r.Revision != 0 && (i < 0 || h.resources[i].Revision != r.Revision) {
+			return out, fault.Newf(fault.Conflict, "%s %q was changed by somebody else", r.Kind, r.Name)
+		}
+		h.revision++
+		r.Revision = h.revision
+		if i >= 0 {
+			h.resources[i] = r
+		} else {
+			h.resources = append(h.resources, r)
+		}
+		out.Results = append(out.Results, api.PutResult{Kind: r.Kind, Name: r.Name, Created: i < 0})
+	}
+	return out, nil
+}

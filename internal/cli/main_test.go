@@ -1,0 +1,76 @@
+package cli_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/postern-db/postern/internal/cli"
+)
+
+// runIn runs a command line with nothing but the environment given.
+func runIn(t *testing.T, env []string, args ...string) (code int, out, talk string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Main(t.Context(), args, cli.IO{In: strings.NewReader(""), Out: &stdout, Err: &stderr, Env: env})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	env := []string{"HOME=" + t.TempDir()}
+	for line, want := range map[string]struct {
+		code int
+		talk string
+	}{
+		"postern":                         {0, ""},
+		"postern version":                 {0, ""},
+		"postern db":                      {0, ""},
+		"postern db connect --help":       {0, ""},
+		"postern nonsense":                {2, "unknown command \"nonsense\" for \"postern\"\npostern: hint: run 'postern --help'"},
+		"postern db conect x":             {2, "did you mean 'postern db connect'?"},
+		"postern status --nonsense":       {2, "unknown flag: --nonsense\npostern: hint: run 'postern status --help'"},
+		"postern version x":               {2, "unexpected argument \"x\""},
+		"postern db connect a b":          {2, "unexpected argument \"b\""},
+		"postern ctl get":                 {2, "missing KIND[/NAME]"},
+		"postern ctl rm":                  {2, "missing KIND/NAME"},
+		"postern ctl users add alice":     {2, "required flag(s) \"roles\""},
+		"postern login --ttl=soon":        {2, "not a lifetime"},
+		"postern status":                  {4, "not logged in"},
+		"postern db ls":                   {4, "hint: postern login"},
+		"postern status --format=xml":     {1, "unknown format"},
+		"postern login --proxy=a/b":       {1, "not the address of a hub"},
+		"tsh status":                      {4, "not logged in"},
+		"tsh ctl status":                  {2, "unknown command \"ctl\" for \"tsh\""},
+		"/usr/bin/tctl db ls":             {2, "unknown command \"db\" for \"tctl\""},
+		"tctl status --data-dir=/nowhere": {1, "no hub runs in /nowhere"},
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			code, _, talk := runIn(t, env, strings.Fields(line)...)
+			if code != want.code || !strings.Contains(talk, want.talk) {
+				t.Errorf("exit code %d and %q, want %d and %q", code, talk, want.code, want.talk)
+			}
+		})
+	}
+}
+
+func TestHelpIsData(t *testing.T) {
+	t.Parallel()
+	code, out, talk := runIn(t, nil, "postern", "db", "connect", "--help")
+	if code != 0 || talk != "" || !strings.Contains(out, "Examples:\n  postern db connect --db-name=shop example") {
+		t.Errorf("exit code %d, out %q, talk %q", code, out, talk)
+	}
+	_, out, _ = runIn(t, nil, "tctl", "auth", "sign", "--help")
+	if !strings.Contains(out, "Examples:\n  tctl auth sign --format=db") {
+		t.Errorf("the help of tctl speaks of something else: %q", out)
+	}
+}
+
+func TestDebugShowsTheChain(t *testing.T) {
+	t.Parallel()
+	_, _, talk := runIn(t, nil, "postern", "--debug", "ctl", "status", "--data-dir=/nowhere")
+	if !strings.Contains(talk, "postern: debug: no hub runs in /nowhere: dial unix /nowhere/ctl.sock") {
+		t.Errorf("got %q", talk)
+	}
+}

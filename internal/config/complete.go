@@ -1,0 +1,139 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// port is where hubs listen unless they say otherwise.
+const port = "3080"
+
+// complete fills in defaults and checks what only shows when fields are seen together.
+func (c *Config) complete() error {
+	if c.Version != "" && !slices.Contains([]string{"v1", "v2", "v3"}, c.Version) {
+		return fault.Newf(fault.Invalid, "version %q is not supported", c.Version).WithHint("use version: v1")
+	}
+	c.completeService()
+	if !*c.Hub.Enabled {
+		return fault.New(fault.Invalid, "an agent apart from its hub is not possible yet").WithHint("leave hub.enabled out")
+	}
+	if (c.Hub.TLS.CertFile == "") != (c.Hub.TLS.KeyFile == "") {
+		return fault.New(fault.Invalid, "hub.tls needs both cert_file and key_file")
+	}
+	if err := c.completeDataDir(); err != nil {
+		return err
+	}
+	if err := c.completeCluster(); err != nil {
+		return err
+	}
+	if err := c.completeAddresses(); err != nil {
+		return err
+	}
+	_, err := c.DBService.Static()
+	return err
+}
+
+// completeService decides what runs. A file without the section db_service means
+// an agent that serves every registered database.
+func (c *Config) completeService() {
+	yes := true
+	if c.Hub.Enabled == nil {
+		c.Hub.Enabled = &yes
+	}
+	s := &c.DBService
+	if s.Enabled == nil && len(s.Resources) == 0 && len(s.Databases) == 0 && len(s.AWS) == 0 {
+		s.Resources = []Matcher{{Labels: resource.LabelSelector{"*": {"*"}}}}
+	}
+	if s.Enabled == nil {
+		s.Enabled = &yes
+	}
+}
+
+func (c *Config) completeDataDir() (err error) {
+	if c.DataDir == "" {
+		if c.DataDir, err = DefaultDataDir(); err != nil {
+			return err
+		}
+	}
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return fault.Newf(fault.Invalid, "data_dir: %w", err)
+	}
+	return nil
+}
+
+// completeCluster sets and checks the cluster name, which becomes part of TLS
+// server names.
+func (c *Config) completeCluster() error {
+	if c.Hub.ClusterName == "" {
+		name, err := os.Hostname()
+		if err != nil || checkClusterName(name) != nil {
+			name = "postern"
+		}
+		c.Hub.ClusterName = strings.ToLower(name)
+	}
+	return checkClusterName(c.Hub.ClusterName)
+}
+
+func checkClusterName(name string) error {
+	for label := range strings.SplitSeq(name, ".") {
+		good := label != "" && len(label) <= 63 && !strings.HasPrefix(label, "-") && !strings.HasSuffix(label, "-") &&
+			!strings.ContainsFunc(label, func(r rune) bool {
+				return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
+			})
+		if !good || len(name) > 180 {
+			return fault.Newf(fault.Invalid, "invalid cluster name %q", name).
+				WithHint("it is made of letters, digits and hyphens, like a DNS name: postern.example.com")
+		}
+	}
+	return nil
+}
+
+func (c *Config) completeAddresses() (err error) {
+	if c.Hub.ListenAddr == "" {
+		c.Hub.ListenAddr = net.JoinHostPort("127.0.0.1", port)
+		if c.Hub.PublicAddr != "" {
+			c.Hub.ListenAddr = net.JoinHostPort("0.0.0.0", port)
+		}
+	}
+	if c.Hub.ListenAddr, err = withPort("hub.listen_addr", c.Hub.ListenAddr); err != nil {
+		return err
+	}
+	if c.Hub.PublicAddr == "" {
+		return nil // the address that is really listened on, known later
+	}
+	c.Hub.PublicAddr, err = withPort("hub.public_addr", c.Hub.PublicAddr)
+	return err
+}
+
+// withPort returns addr with a port.
+func withPort(key, addr string) (string, error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		if strings.ContainsAny(addr, " /") || strings.Count(addr, ":") == 1 {
+			return "", fault.Newf(fault.Invalid, "%s: invalid address %q", key, addr).WithHint("write host:port")
+		}
+		return net.JoinHostPort(strings.Trim(addr, "[]"), port), nil
+	}
+	if p == "" {
+		p = port
+	}
+	if _, err := net.LookupPort("tcp", p); err != nil {
+		return "", fault.Newf(fault.Invalid, "%s: invalid port %q", key, p)
+	}
+	return net.JoinHostPort(host, p), nil
+}
+
+// section names a database of the file in messages.
+func (d *Database) section(i int) string {
+	if d.Name != "" {
+		return fmt.Sprintf("db_service.databases %q", d.Name)
+	}
+	return fmt.Sprintf("db_service.databases #%d", i+1)
+}

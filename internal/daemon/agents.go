@@ -1,0 +1,35 @@
+package daemon
+
+import (
+	"github.com/postern-db/postern/internal/agent"
+	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/hub"
+)
+
+// agents is what the hub asks of the agent in the same process, if there is one.
+type agents struct{ agent *agent.Server }
+
+func (a agents) Registered() []hub.Registered {
+	if a.agent == nil {
+		return nil
+	}
+	var all []hub.Registered
+	for _, d := range a.agent.Databases() {
+		all = append(all, hub.Registered{Database: d.Database, Labels: d.Labels})
+	}
+	return all
+}
+
+func (a agents) Health() []api.DatabaseHealth {
+	if a.agent == nil {
+		return nil
+	}
+	return a.agent.Health()
+}
+
+func (a agents) Sessions() int {
+	if a.agent == nil {
+		return 0
+	}
+	return a.agent.Sessions()
+}

@@ -1,0 +1,192 @@
+// Package daemon starts and stops the parts of Postern in one process.
+//
+// [Run] is all there is: it opens state and audit log, wires hub and agent to
+// each other, says when it is ready, and runs until its context ends.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+
+	"github.com/postern-db/postern/internal/agent"
+	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/config"
+	"github.com/postern-db/postern/internal/hub"
+	"github.com/postern-db/postern/internal/store"
+)
+
+// Options are what the command line adds to the configuration.
+type Options struct {
+	Version string    // of this program
+	Out     io.Writer // gets the one line that says that all is ready
+	Log     *slog.Logger
+}
+
+// Files in the data directory.
+const (
+	stateFile = "state.db"
+	auditDir  = "audit"
+)
+
+// AuditDir returns the directory of the audit log.
+func AuditDir(dataDir string) string { return filepath.Join(dataDir, auditDir) }
+
+// Run runs hub and agent until ctx ends. Then no new session is accepted, the
+// open ones are ended and their database users released, and it returns nil.
+func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
+	d := &daemon{cfg: cfg, opt: opt}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	return d.serve(ctx)
+}
+
+// daemon is the parts of one process.
+type daemon struct {
+	cfg    *config.Config
+	opt    Options
+	closes []func() error // in the order opened
+
+	hub     *hub.Server
+	agent   *agent.Server // nil when db_service is not enabled
+	address string        // public
+}
+
+func (d *daemon) close() error {
+	var err error
+	for i := len(d.closes) - 1; i >= 0; i-- {
+		err = errors.Join(err, d.closes[i]())
+	}
+	return err
+}
+
+// open makes everything that can fail before the first connection is accepted.
+func (d *daemon) open(ctx context.Context) error {
+	if err := privateDir(d.cfg.DataDir); err != nil {
+		return err
+	}
+	state, err := store.Open(ctx, store.Config{Path: filepath.Join(d.cfg.DataDir, stateFile)})
+	if err != nil {
+		return fmt.Errorf("open the state: %w", err)
+	}
+	d.closes = append(d.closes, state.Close)
+	log, err := audit.Open(audit.Config{Dir: AuditDir(d.cfg.DataDir), Cluster: d.cfg.Hub.ClusterName, Log: d.opt.Log})
+	if err != nil {
+		return fmt.Errorf("open the audit log: %w", err)
+	}
+	d.closes = append(d.closes, log.Close)
+	public, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.cfg.Hub.ListenAddr)
+	if err != nil {
+		return listenFault(d.cfg.Hub.ListenAddr, err)
+	}
+	d.closes = append(d.closes, closed(public))
+	control, err := listenControl(ctx, filepath.Join(d.cfg.DataDir, api.ControlSocket))
+	if err != nil {
+		return err
+	}
+	d.closes = append(d.closes, closed(control))
+	d.address = d.cfg.Hub.PublicAddr
+	if d.address == "" {
+		d.address = public.Addr().String()
+	}
+	cfg, err := d.hubConfig(state, log, public, control)
+	if err != nil {
+		return err
+	}
+	if d.hub, err = hub.New(ctx, cfg); err != nil {
+		return err
+	}
+	if !*d.cfg.DBService.Enabled {
+		return nil
+	}
+	d.agent, err = d.newAgent(log)
+	return err
+}
+
+func (d *daemon) hubConfig(state store.Store, log *audit.Log, public, control net.Listener) (hub.Config, error) {
+	cfg := hub.Config{
+		Cluster: d.cfg.Hub.ClusterName, PublicAddr: d.address, Version: d.opt.Version, Parts: []string{"hub"},
+		Store: state, Audit: log, AuditDir: AuditDir(d.cfg.DataDir), Listener: public, Control: control, Log: d.opt.Log,
+	}
+	if *d.cfg.DBService.Enabled {
+		cfg.Parts = append(cfg.Parts, "agent")
+	}
+	if files := d.cfg.Hub.TLS; files.CertFile != "" {
+		cfg.Certificate = certificateFiles(files.CertFile, files.KeyFile)
+		if _, err := cfg.Certificate(); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, nil
+}
+
+// newAgent wires an agent to the hub in the same process.
+func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
+	static, err := d.cfg.DBService.Static()
+	if err != nil {
+		return nil, err
+	}
+	if len(d.cfg.DBService.AWS) > 0 {
+		d.opt.Log.Warn("discovery is not available in this version, db_service.aws is ignored")
+	}
+	return agent.New(agent.Config{
+		Cluster: d.cfg.Hub.ClusterName,
+		Static:  static,
+		Selects: d.cfg.DBService.Selects(),
+		View: func() (agent.View, <-chan struct{}) {
+			view, newer := d.hub.View()
+			return view, newer
+		},
+		UserRoots:     d.hub.UserRoots,
+		DatabaseRoots: d.hub.DatabaseRoots,
+		IssueHost:     d.hub.IssueAgent,
+		IssueClient:   d.hub.IssueDatabaseClient,
+		Audit:         log,
+		Log:           d.opt.Log,
+	})
+}
+
+// serve runs the parts. The agent ends first, while the hub still serves it.
+func (d *daemon) serve(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHub()
+	ctx, stopAll := context.WithCancelCause(ctx)
+	defer stopAll(nil)
+
+	databases := d.hub.DatabaseListener()
+	running.Go(func() {
+		if err := d.hub.Serve(hubCtx, agents{d.agent}); err != nil {
+			stopAll(fmt.Errorf("hub: %w", err))
+		}
+	})
+	if d.agent != nil {
+		if err := d.agent.Serve(ctx, databases, d.ready); err != nil {
+			stopAll(fmt.Errorf("agent: %w", err))
+		}
+	} else {
+		d.ready()
+		<-ctx.Done()
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// ready tells whoever started us where to find us.
+func (d *daemon) ready() {
+	_, err := fmt.Fprintf(d.opt.Out, "postern is ready: address=%s cluster=%s ca_pin=%s\n", d.address, d.cfg.Hub.ClusterName, d.hub.CAPin())
+	if err != nil {
+		d.opt.Log.Warn("ready, but nobody was told", "error", err)
+	}
+}

@@ -1,0 +1,106 @@
+package testenv
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-db/postern/internal/pglocal"
+	"github.com/postern-db/postern/internal/pgtest"
+)
+
+// adopt gives a running server the certificate of a cluster, and has it accept
+// the client certificates of that cluster. The files exist and keep their modes.
+func adopt(t testing.TB, server *pgtest.Server, with *pglocal.TLS) {
+	t.Helper()
+	for name, content := range map[string][]byte{
+		"postern-server.crt": with.Certificate, "postern-server.key": with.Key, "postern-clients.crt": with.ClientCAs,
+	} {
+		server.Exec(t, fmt.Sprintf(`SELECT lo_from_bytea(1, '\x%s')`, hex.EncodeToString(content)),
+			fmt.Sprintf(`SELECT lo_export(1, '%s')`, name), `SELECT lo_unlink(1)`)
+	}
+	server.Exec(t, "SELECT pg_reload_conf()")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(with.Certificate) // ends with the authority's
+	Eventually(t, "the server shows its new certificate", func() bool {
+		conn, err := pgx.ConnectConfig(t.Context(), tlsConfig(t, server, roots))
+		if err == nil {
+			_ = conn.Close(t.Context())
+		}
+		_, old := errors.AsType[x509.UnknownAuthorityError](err)
+		return !old
+	})
+}
+
+// tlsConfig connects over TLS without a certificate, which the server refuses
+// after the handshake.
+func tlsConfig(t testing.TB, server *pgtest.Server, roots *x509.CertPool) *pgx.ConnConfig {
+	t.Helper()
+	cfg := server.Config(t, "postgres", "postgres")
+	cfg.Host = server.Host
+	cfg.TLSConfig = &tls.Config{RootCAs: roots, ServerName: server.Host, MinVersion: tls.VersionTLS12}
+	return cfg
+}
+
+// DBRole makes roles in PostgreSQL that the admin user can hand out.
+func (e *Env) DBRole(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		quoted := pgx.Identifier{name}.Sanitize()
+		e.Server.Exec(t, "CREATE ROLE "+quoted)
+		if e.Server.Version >= 16 {
+			e.Server.Exec(t, "GRANT "+quoted+` TO "teleport-admin" WITH ADMIN OPTION`)
+		}
+	}
+}
+
+// Account is what PostgreSQL knows about a database user.
+type Account struct {
+	Exists bool
+	Login  bool
+	Roles  []string // it is a direct member of, sorted
+}
+
+// Account returns the account of a database user. The zero Account means that
+// there is none.
+func (e *Env) Account(t testing.TB, name string) Account {
+	t.Helper()
+	var a Account
+	conn := e.Server.Superuser(t, "postgres")
+	defer conn.Close(t.Context())
+	err := conn.QueryRow(t.Context(), `
+		SELECT count(*) > 0, coalesce(bool_or(rolcanlogin), false), coalesce((
+			SELECT array_agg(g.rolname::text ORDER BY g.rolname) FROM pg_auth_members m
+			JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = $1), '{}')
+		FROM pg_roles WHERE rolname = $1`, name).Scan(&a.Exists, &a.Login, &a.Roles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Roles) == 0 {
+		a.Roles = nil
+	}
+	return a
+}
+
+// Eventually waits for a condition, and fails the test when it does not come.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	Within(t, patience, what, condition)
+}
+
+// Within waits for a condition that must come soon.
+func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	const pause = 5 * time.Millisecond
+	for end := time.Now().Add(limit); !condition(); time.Sleep(pause) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", limit, what)
+		}
+	}
+}
