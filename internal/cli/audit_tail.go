@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -104,6 +105,8 @@ var eventFacts = []struct{ field, short string }{
 	{"db_name", "db_name"},
 	{"db_user", "db_user"},
 	{"username", "username"},
+	{"success", "success"},
+	{"delete", "delete"},
 	{"name", "name"},
 	{"db_query", "query"},
 	{"query", "query"},
@@ -118,13 +121,18 @@ func eventText(line []byte) (string, error) {
 		return "", fault.Newf(fault.Unavailable, "the audit log cannot be read: %w", err)
 	}
 	text := func(field string) string {
-		value, _ := event[field].(string)
-		return printable(value)
+		switch value := event[field].(type) {
+		case string:
+			return printable(value)
+		case bool:
+			return strconv.FormatBool(value)
+		}
+		return ""
 	}
 	words := []string{text("time"), text("code"), text("event")}
 	for _, fact := range eventFacts {
 		value := text(fact.field)
-		if value == "" {
+		if value == "" || fact.field == "success" && value == "true" {
 			continue
 		}
 		if strings.ContainsAny(value, ` "=`) {
