@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -181,5 +182,26 @@ func TestLongStatementIsCut(t *testing.T) {
 	}
 	if _, err := audit.Verify(t.Context(), dir); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReferencePageIsComplete(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/reference/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		var event struct{ Code string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(page), event.Code) {
+			t.Errorf("docs/reference/audit.md does not have %s", event.Code)
+		}
 	}
 }

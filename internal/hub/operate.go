@@ -59,7 +59,8 @@ func (s *Server) status(context.Context, caller, api.Empty) (api.StatusResponse,
 	agents := s.agents()
 	return api.StatusResponse{
 		Cluster: s.cfg.Cluster, Version: s.cfg.Version, Address: s.cfg.PublicAddr, CAPin: s.CAPin(),
-		Parts: s.cfg.Parts, Sessions: agents.Sessions(), Databases: agents.Health(),
+		Parts: s.cfg.Parts, Sessions: agents.Sessions(),
+		Databases: append([]api.DatabaseHealth{}, agents.Health()...), // never null
 	}, nil
 }
 
