@@ -191,7 +191,7 @@ func TestReferencePageIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := os.ReadFile(golden)
+	lines, err := os.ReadFile("testdata/events.golden.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
