@@ -56,8 +56,7 @@ func TestPeopleTryingToGetAround(t *testing.T) {
 		{"certificate of another database in capitals", good, "OTHER.DB." + env.Cluster, refusal{"28000", `for database "example"`, "postern db login"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := mallory.Direct(t, example)
-			cfg.TLSConfig = env.ClientTLS(t, mallory, c.cert, "example")
+			cfg := mallory.DirectWith(t, example, c.cert)
 			if c.sni != "" {
 				cfg.TLSConfig.ServerName = c.sni
 			}

@@ -194,13 +194,13 @@ func (s *Server) Sessions() int {
 
 // tlsConfig is what clients meet. Their certificate is asked for but verified by
 // us after the handshake, so that whoever has none, or an expired one, reads why.
-func (s *Server) tlsConfig() *tls.Config {
+func (s *Server) tlsConfig(ctx context.Context) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{alpnPostern, alpnTeleport, alpnPostgreSQL},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return s.host.Get(hello.Context())
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.host.Get(ctx)
 		},
 		// The database is verified by the certificate on each connection; a resumed
 		// session would carry the certificate of an earlier one.

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/testenv"
 )
@@ -119,10 +121,9 @@ func TestRefusedSessionOnRecord(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
 	env.AddUser(t, "outcast", nil, nil)
-	certificate := identity.Identity{User: "outcast", Cluster: env.Cluster, Route: identity.Route{Database: "example"}}
-	cfg := env.As(t, "outcast").Direct(t, identity.Route{})
-	cfg.TLSConfig = env.ClientTLS(t, env.As(t, "outcast"), forge(t, env.Authority(t, "user", nil), certificate), "example")
-	refusal := testenv.Refused(t, cfg)
+	outcast := env.As(t, "outcast")
+	stale := identity.Identity{User: "outcast", Cluster: env.Cluster, Route: identity.Route{Database: "example"}}
+	refusal := testenv.Refused(t, outcast.DirectWith(t, identity.Route{Database: "example"}, forge(t, env.Authority(t, ca.User, time.Now), stale)))
 	event := env.AwaitAudit(t, 1, of("outcast", "TDB00W"))[0]
 	if event.Text("message") != refusal.Message || event["success"] != false || event.Text("db_service") != "example" {
 		t.Errorf("the user read %q, the event: %v", refusal.Message, event)

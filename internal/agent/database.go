@@ -36,7 +36,7 @@ type database struct {
 }
 
 // newDatabase prepares a server; it connects to nothing. The error is Invalid.
-func (s *Server) newDatabase(r *resource.Database) (*database, error) {
+func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*database, error) {
 	d := &database{resource: r, clients: s.clients, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
 	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
 	endpoint, err := r.Endpoint()
@@ -59,7 +59,7 @@ func (s *Server) newDatabase(r *resource.Database) (*database, error) {
 		AdminName:       admin,
 		DefaultDatabase: defaultDatabase,
 		SweepInterval:   s.cfg.SweepInterval,
-		Swept:           func(o provision.Outcome) { s.swept(d, o) },
+		Swept:           func(o provision.Outcome) { s.swept(ctx, d, o) },
 		Log:             s.log.With(slog.String("database", r.GetName())),
 	})
 	return d, err

@@ -97,7 +97,7 @@ func (s *Server) refresh(ctx context.Context) {
 		}
 	}
 	for name, r := range wanted {
-		d, err := s.newDatabase(r)
+		d, err := s.newDatabase(ctx, r)
 		if err != nil {
 			s.log.Error("database not served", "database", name, "error", fault.Chain(err))
 			continue

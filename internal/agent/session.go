@@ -51,7 +51,7 @@ type session struct {
 
 // handle serves one connection, TLS not yet begun, until it is over.
 func (s *Server) handle(ctx context.Context, raw net.Conn) {
-	conn := tls.Server(raw, s.tlsConfig())
+	conn := tls.Server(raw, s.tlsConfig(ctx))
 	defer conn.Close()
 	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), ended: make(chan struct{})}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())

@@ -66,7 +66,7 @@ func (s *session) refused(ctx context.Context, err error) {
 }
 
 // sessionEnded puts the end of a session that had started on record, and logs it.
-func (s *session) sessionEnded(err error) {
+func (s *session) sessionEnded(ctx context.Context, err error) {
 	if !s.recorded {
 		return
 	}
@@ -74,11 +74,11 @@ func (s *session) sessionEnded(err error) {
 	reason := ""
 	if why := s.endReason(); why != nil {
 		reason = why.Message
-		s.post(audit.ClientDisconnect{Session: s.next(), Database: s.auditDatabase(), Reason: reason})
+		s.post(ctx, audit.ClientDisconnect{Session: s.next(), Database: s.auditDatabase(), Reason: reason})
 	} else if err != nil {
 		reason = fault.Chain(err)
 	}
-	s.post(audit.DatabaseSessionEnd{
+	s.post(ctx, audit.DatabaseSessionEnd{
 		Session: s.next(), Database: s.auditDatabase(), Start: audit.Time{Time: s.started}, Stop: audit.Time{Time: now},
 		DurationMS: now.Sub(s.started).Milliseconds(), Reason: reason,
 	})
@@ -87,8 +87,8 @@ func (s *session) sessionEnded(err error) {
 
 // userCreated puts the activation of the database user on record. It is durable
 // together with the start of the session, which comes after it.
-func (s *session) userCreated(lease *provision.Lease, err error) {
-	s.post(audit.DatabaseUserCreate{
+func (s *session) userCreated(ctx context.Context, lease *provision.Lease, err error) {
+	s.post(ctx, audit.DatabaseUserCreate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.decision.DatabaseUser,
 	})
 	if lease != nil {
@@ -99,11 +99,11 @@ func (s *session) userCreated(lease *provision.Lease, err error) {
 
 // userReleased puts what became of the database user on record. While other
 // sessions of it are open, nothing became of it.
-func (s *session) userReleased(o provision.Outcome, err error) {
+func (s *session) userReleased(ctx context.Context, o provision.Outcome, err error) {
 	if err == nil && o.Result != provision.Deactivated && o.Result != provision.Dropped {
 		return
 	}
-	s.post(audit.DatabaseUserDeactivate{
+	s.post(ctx, audit.DatabaseUserDeactivate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: releaseOutcome(o, err),
 		Username: s.decision.DatabaseUser, Delete: o.Result == provision.Dropped,
 	})
@@ -118,8 +118,8 @@ func releaseOutcome(o provision.Outcome, err error) audit.Outcome {
 }
 
 // swept puts what a sweep found and repaired on record.
-func (s *Server) swept(d *database, o provision.Outcome) {
-	err := s.cfg.Audit.Post(audit.DatabaseUserDeactivate{
+func (s *Server) swept(ctx context.Context, d *database, o provision.Outcome) {
+	err := s.cfg.Audit.Post(ctx, audit.DatabaseUserDeactivate{
 		Session:  audit.Session{ServerID: s.cfg.Cluster},
 		Database: audit.Database{Service: d.resource.GetName(), Protocol: d.resource.Spec.Protocol, URI: d.resource.Spec.URI, DatabaseUser: o.User, Type: string(d.resource.Type())},
 		Outcome:  releaseOutcome(o, o.Err), Username: o.User, Delete: o.Result == provision.Dropped,
@@ -131,8 +131,8 @@ func (s *Server) swept(d *database, o provision.Outcome) {
 
 // post puts an event on record soon. A log that cannot be written has already
 // stopped the session; here it is only noted.
-func (s *session) post(event audit.Event) {
-	if err := s.agent.cfg.Audit.Post(event); err != nil {
+func (s *session) post(ctx context.Context, event audit.Event) {
+	if err := s.agent.cfg.Audit.Post(ctx, event); err != nil {
 		s.log.Error("event not on record", "error", fault.Chain(err))
 	}
 }

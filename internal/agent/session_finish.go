@@ -31,7 +31,7 @@ func (s *session) finish(ctx context.Context, err error) {
 	}
 	s.finishServer(ctx)
 	s.release(ctx)
-	s.sessionEnded(err)
+	s.sessionEnded(ctx, err)
 	if s.database != nil {
 		s.database.sessions.Done()
 	}
@@ -75,7 +75,7 @@ func (s *session) release(ctx context.Context) {
 	if err != nil {
 		s.log.Error("database user not released, the next sweep will", "database_user", s.decision.DatabaseUser, "error", fault.Chain(err))
 	}
-	s.userReleased(outcome, err)
+	s.userReleased(ctx, outcome, err)
 }
 
 // refuse tells a client that is not yet in a session why it gets none, and logs it.

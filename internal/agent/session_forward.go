@@ -10,7 +10,7 @@ import (
 
 // forward relays until the session ends, for whatever reason.
 func (s *session) forward(ctx context.Context) error {
-	relay := pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: s.observe()})
+	relay := pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: s.observe(ctx)})
 	ctx, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchLimits(ctx, relay) })

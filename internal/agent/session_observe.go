@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/base64"
 
 	"github.com/postern-db/postern/internal/audit"
@@ -13,23 +14,23 @@ const observedBody = 1 << 20
 
 // observe returns what the relay shows us: the client's requests, each before it
 // is sent on. One that cannot be put on record does not reach PostgreSQL.
-func (s *session) observe() *pgwire.Observe {
-	o := &pgwire.Observe{Limit: observedBody, Frame: s.record}
+func (s *session) observe(ctx context.Context) *pgwire.Observe {
+	o := &pgwire.Observe{Limit: observedBody, Frame: func(f pgwire.Frame) error { return s.record(ctx, f) }}
 	o.Bodies[pgwire.ToServer] = pgwire.Types("QPBECF")
 	return o
 }
 
 // record writes the event of one request. Requests come from one goroutine.
-func (s *session) record(f pgwire.Frame) error {
+func (s *session) record(ctx context.Context, f pgwire.Frame) error {
 	event, err := s.requestEvent(f)
 	if err != nil {
 		malformed := audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()}
-		if err := s.agent.cfg.Audit.Post(malformed); err != nil {
+		if err := s.agent.cfg.Audit.Post(ctx, malformed); err != nil {
 			return err
 		}
 		return err
 	}
-	return s.agent.cfg.Audit.Post(event)
+	return s.agent.cfg.Audit.Post(ctx, event)
 }
 
 func (s *session) requestEvent(f pgwire.Frame) (audit.Event, error) {

@@ -24,11 +24,11 @@ func (s *session) provision(ctx context.Context) error {
 	})
 	if err != nil {
 		err = s.activationError(err)
-		s.userCreated(nil, err)
+		s.userCreated(ctx, nil, err)
 		return err
 	}
 	s.lease = lease
-	s.userCreated(lease, nil)
+	s.userCreated(ctx, lease, nil)
 	return nil
 }
 

@@ -27,9 +27,9 @@ func TestMain(m *testing.M) {
 
 // writeUntilKilled emits events and prints the number of each that is durable.
 func writeUntilKilled(dir string) {
-	l, err := audit.Open(audit.Config{Dir: dir, Cluster: "example.com", MaxSegment: 20 << 10})
+	l, err := audit.Open(context.Background(), audit.Config{Dir: dir, Cluster: "example.com", MaxSegment: 20 << 10})
 	for i := 1; err == nil; i++ {
-		_ = l.Post(query(-i))
+		_ = l.Post(context.Background(), query(-i))
 		if err = l.Emit(context.Background(), query(i)); err == nil {
 			_, err = fmt.Println(i) //nolint:forbidigo // a child of the test speaks to its parent
 		}

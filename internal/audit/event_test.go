@@ -156,7 +156,7 @@ func TestLongStatementIsCut(t *testing.T) {
 		audit.StatementBind{Parameters: []string{hostile, "", "b"}},
 		audit.FunctionCall{Arguments: []string{"short", long}},
 	} {
-		if err := l.Post(ev); err != nil {
+		if err := l.Post(t.Context(), ev); err != nil {
 			t.Fatal(err)
 		}
 	}

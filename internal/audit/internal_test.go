@@ -19,7 +19,7 @@ import (
 func TestFailedWriteEndsTheLog(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "audit")
-	l, err := Open(Config{Dir: dir, Cluster: "c"})
+	l, err := Open(t.Context(), Config{Dir: dir, Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestFailedWriteEndsTheLog(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := l.Post(Login{}); err == nil || fault.KindOf(err) != fault.Unavailable {
+	if err := l.Post(t.Context(), Login{}); err == nil || fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("Post: got %v, want Unavailable", err)
 	}
 	if l.Err() == nil {
@@ -47,7 +47,7 @@ func TestFailedWriteEndsTheLog(t *testing.T) {
 	if err := l.Close(); err == nil || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Close hides why: %v", err)
 	}
-	l, err = Open(Config{Dir: dir, Cluster: "c"})
+	l, err = Open(t.Context(), Config{Dir: dir, Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestFailedWriteEndsTheLog(t *testing.T) {
 
 func TestCloseReportsThatTheLastEventsAreLost(t *testing.T) {
 	t.Parallel()
-	l, err := Open(Config{Dir: filepath.Join(t.TempDir(), "audit"), Cluster: "c"})
+	l, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "audit"), Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +181,8 @@ func FuzzReaders(f *testing.F) {
 		if verifyErr == nil && readErr == nil && read != before.Events {
 			t.Errorf("read %d records of %d", read, before.Events)
 		}
-		_, _ = End(dir)
-		l, err := Open(Config{Dir: dir, Cluster: "c"})
+		_, _ = End(t.Context(), dir)
+		l, err := Open(t.Context(), Config{Dir: dir, Cluster: "c"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,7 +77,7 @@ func newBatch(old *batch) *batch {
 // its end is repaired and the repair recorded. Faults: Invalid for a bad Config
 // or a directory that others may enter; Unavailable when the log cannot be
 // written or another process has it open.
-func Open(cfg Config) (*Log, error) {
+func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if cfg.Dir == "" || cfg.Cluster == "" {
 		return nil, fault.New(fault.Invalid, "the audit log needs a directory and the name of the cluster")
 	}
@@ -115,7 +115,7 @@ func Open(cfg Config) (*Log, error) {
 	l.running.Go(l.run)
 	for _, r := range repairs {
 		cfg.Log.Warn("audit log repaired", "segment", r.Segment, "offset", r.Offset, "removed", r.Removed, "file", r.File)
-		if err := l.Emit(context.Background(), r); err != nil {
+		if err := l.Emit(ctx, r); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
@@ -142,11 +142,11 @@ func (l *Log) Emit(ctx context.Context, ev Event) error {
 }
 
 // Post queues ev and returns. It is written at once and durable within 100 ms on
-// a disk that can. When the queue is full, Post blocks until there is room; it
-// never drops. Faults: Unavailable when the log cannot be written; then the
+// a disk that can. When the queue is full, Post blocks until there is room or ctx
+// ends; it never drops. Faults: Unavailable when the log cannot be written; then the
 // caller must stop what it does.
-func (l *Log) Post(ev Event) error {
-	_, err := l.enqueue(context.Background(), ev, false)
+func (l *Log) Post(ctx context.Context, ev Event) error {
+	_, err := l.enqueue(ctx, ev, false)
 	return err
 }
 

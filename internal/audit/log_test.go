@@ -25,7 +25,7 @@ func logDir(t testing.TB) string {
 func open(t testing.TB, cfg audit.Config) *audit.Log {
 	t.Helper()
 	cfg.Cluster = "example.com"
-	l, err := audit.Open(cfg)
+	l, err := audit.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(fault.Chain(err))
 	}
@@ -105,7 +105,7 @@ func TestManyWritersKeepTheirOrder(t *testing.T) {
 				if i%10 == 0 {
 					err = l.Emit(t.Context(), ev)
 				} else {
-					err = l.Post(ev)
+					err = l.Post(t.Context(), ev)
 				}
 				if err != nil {
 					t.Error(err)
@@ -216,7 +216,7 @@ func TestOpenRefuses(t *testing.T) {
 		"in use":         {audit.Config{Dir: used, Cluster: "c"}, fault.Unavailable},
 		"no such parent": {audit.Config{Dir: "/dev/null/audit", Cluster: "c"}, fault.Unavailable},
 	} {
-		if _, err := audit.Open(c.cfg); err == nil || fault.KindOf(err) != c.kind {
+		if _, err := audit.Open(t.Context(), c.cfg); err == nil || fault.KindOf(err) != c.kind {
 			t.Errorf("%s: got %v, want %v", name, err, c.kind)
 		}
 	}
@@ -233,7 +233,7 @@ func TestClosedLogRefuses(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	}
-	for name, err := range map[string]error{"Emit": l.Emit(t.Context(), query(1)), "Post": l.Post(query(1)), "Err": l.Err()} {
+	for name, err := range map[string]error{"Emit": l.Emit(t.Context(), query(1)), "Post": l.Post(t.Context(), query(1)), "Err": l.Err()} {
 		if fault.KindOf(err) != fault.Unavailable || err == nil {
 			t.Errorf("%s: got %v, want Unavailable", name, err)
 		}
@@ -260,7 +260,7 @@ func TestPostedEventsAppear(t *testing.T) {
 	t.Parallel()
 	dir := logDir(t)
 	l := open(t, audit.Config{Dir: dir})
-	if err := l.Post(query(1)); err != nil {
+	if err := l.Post(t.Context(), query(1)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -281,7 +281,7 @@ func BenchmarkPost(b *testing.B) {
 	ev := everyEvent()[3]
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := l.Post(ev); err != nil {
+			if err := l.Post(b.Context(), ev); err != nil {
 				b.Error(err)
 			}
 		}
@@ -324,7 +324,7 @@ func BenchmarkVerify(b *testing.B) {
 	const events = 50_000
 	ev := everyEvent()[3]
 	for range events {
-		if err := l.Post(ev); err != nil {
+		if err := l.Post(b.Context(), ev); err != nil {
 			b.Fatal(err)
 		}
 	}

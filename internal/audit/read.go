@@ -73,7 +73,7 @@ func Follow(ctx context.Context, dir string, from uint64, f Filter) iter.Seq2[Re
 // End returns the sequence number of the last record in dir, 0 when there is
 // none. Following from a few before it shows the latest. Faults are those of
 // [Read].
-func End(dir string) (uint64, error) {
+func End(ctx context.Context, dir string) (uint64, error) {
 	firsts, err := segments(dir)
 	if err != nil {
 		return 0, err

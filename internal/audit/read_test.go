@@ -39,7 +39,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("from %d: got %v, want %v", from, got, want)
 		}
 	}
-	if end, err := audit.End(dir); err != nil || end != 10 {
+	if end, err := audit.End(t.Context(), dir); err != nil || end != 10 {
 		t.Errorf("End = %d, %v", end, err)
 	}
 	n := 0
@@ -62,7 +62,7 @@ func TestReadWithoutLog(t *testing.T) {
 			t.Errorf("got %v, want NotFound", err)
 		}
 	}
-	if _, err := audit.End(logDir(t)); err == nil || fault.KindOf(err) != fault.NotFound {
+	if _, err := audit.End(t.Context(), logDir(t)); err == nil || fault.KindOf(err) != fault.NotFound {
 		t.Errorf("End: %v, want NotFound", err)
 	}
 	if got := read(t, t.TempDir(), 0, audit.Filter{}); got != nil {
@@ -74,7 +74,7 @@ func TestEnd(t *testing.T) {
 	t.Parallel()
 	dir := written(t, 2, 0)
 	path := segmentFiles(t, dir)[0]
-	if end, err := audit.End(dir); err != nil || end != 2 {
+	if end, err := audit.End(t.Context(), dir); err != nil || end != 2 {
 		t.Errorf("End = %d, %v", end, err)
 	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
@@ -84,19 +84,19 @@ func TestEnd(t *testing.T) {
 	if _, err := f.WriteString(`{"torn":`); err != nil {
 		t.Fatal(err)
 	}
-	if end, err := audit.End(dir); err != nil || end != 2 {
+	if end, err := audit.End(t.Context(), dir); err != nil || end != 2 {
 		t.Errorf("with a torn line: End = %d, %v", end, err)
 	}
 	if _, err := f.Write(append(bytes.Repeat([]byte("x"), 1<<20), '\n')); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := audit.End(dir); err == nil || fault.KindOf(err) != fault.Invalid {
+	if _, err := audit.End(t.Context(), dir); err == nil || fault.KindOf(err) != fault.Invalid {
 		t.Errorf("with a damaged line: %v, want Invalid", err)
 	}
 	if _, err := f.Write(bytes.Repeat([]byte("x"), 20<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := audit.End(dir); err == nil || fault.KindOf(err) != fault.Invalid {
+	if _, err := audit.End(t.Context(), dir); err == nil || fault.KindOf(err) != fault.Invalid {
 		t.Errorf("with an endless line: %v, want Invalid", err)
 	}
 	if err := f.Close(); err != nil {
@@ -105,7 +105,7 @@ func TestEnd(t *testing.T) {
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	if end, err := audit.End(dir); err != nil || end != 0 {
+	if end, err := audit.End(t.Context(), dir); err != nil || end != 0 {
 		t.Errorf("empty: End = %d, %v", end, err)
 	}
 	long := logDir(t)
@@ -115,7 +115,7 @@ func TestEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if end, err := audit.End(long); err != nil || end != 3 {
+	if end, err := audit.End(t.Context(), long); err != nil || end != 3 {
 		t.Errorf("long lines: End = %d, %v", end, err)
 	}
 }
@@ -175,7 +175,7 @@ func TestFollow(t *testing.T) {
 		for range rounds {
 			l := open(t, audit.Config{Dir: dir, MaxSegment: 4000})
 			for i := range each {
-				if err := l.Post(query(i)); err != nil {
+				if err := l.Post(t.Context(), query(i)); err != nil {
 					t.Error(err)
 				}
 			}

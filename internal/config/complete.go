@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -116,15 +117,16 @@ func (c *Config) completeAddresses() (err error) {
 func withPort(key, addr string) (string, error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
-		if strings.ContainsAny(addr, " /") || strings.Count(addr, ":") == 1 {
+		host = strings.Trim(addr, "[]")
+		if strings.ContainsAny(host, " /") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
 			return "", fault.Newf(fault.Invalid, "%s: invalid address %q", key, addr).WithHint("write host:port")
 		}
-		return net.JoinHostPort(strings.Trim(addr, "[]"), port), nil
+		return net.JoinHostPort(host, port), nil
 	}
 	if p == "" {
 		p = port
 	}
-	if _, err := net.LookupPort("tcp", p); err != nil {
+	if _, err := strconv.ParseUint(p, 10, 16); err != nil {
 		return "", fault.Newf(fault.Invalid, "%s: invalid port %q", key, p)
 	}
 	return net.JoinHostPort(host, p), nil

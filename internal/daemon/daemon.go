@@ -78,7 +78,7 @@ func (d *daemon) open(ctx context.Context) error {
 		return fmt.Errorf("open the state: %w", err)
 	}
 	d.closes = append(d.closes, state.Close)
-	log, err := audit.Open(audit.Config{Dir: AuditDir(d.cfg.DataDir), Cluster: d.cfg.Hub.ClusterName, Log: d.opt.Log})
+	log, err := audit.Open(ctx, audit.Config{Dir: AuditDir(d.cfg.DataDir), Cluster: d.cfg.Hub.ClusterName, Log: d.opt.Log})
 	if err != nil {
 		return fmt.Errorf("open the audit log: %w", err)
 	}
@@ -174,6 +174,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			stopAll(fmt.Errorf("agent: %w", err))
 		}
 	} else {
+		_ = databases.Close() // nobody serves them, so nobody shall wait; it cannot fail
 		d.ready()
 		<-ctx.Done()
 	}

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -92,12 +91,4 @@ func (a authorities) byExportName(name string) (*ca.Authority, error) {
 	}
 	return nil, fault.Newf(fault.Invalid, "there is no certificate authority %q", name).
 		WithHint("use --type=user, host, db or db-client")
-}
-
-func pool(certs ...*x509.Certificate) *x509.CertPool {
-	p := x509.NewCertPool()
-	for _, c := range certs {
-		p.AddCert(c)
-	}
-	return p
 }

@@ -134,7 +134,7 @@ func (s *Server) Serve(ctx context.Context, agents Agents) error {
 	s.routes(mux)
 
 	web := s.server(ctx, withCaller(s.webCaller, mux))
-	web.TLSConfig = s.tlsConfig()
+	web.TLSConfig = s.tlsConfig(ctx)
 	control := s.server(ctx, withCaller(func(r *http.Request) caller { return caller{owner: true, addr: "control socket"} }, mux))
 
 	var parts parts
@@ -146,7 +146,7 @@ func (s *Server) Serve(ctx context.Context, agents Agents) error {
 	})
 
 	<-ctx.Done()
-	s.shutDown(web, control)
+	s.shutDown(ctx, web, control)
 	parts.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause

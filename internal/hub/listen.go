@@ -55,8 +55,8 @@ func (s *Server) server(ctx context.Context, handler http.Handler) *http.Server 
 }
 
 // shutDown lets calls that are under way finish, for a moment.
-func (s *Server) shutDown(servers ...*http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+func (s *Server) shutDown(ctx context.Context, servers ...*http.Server) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	for _, server := range servers {
 		if err := server.Shutdown(ctx); err != nil {
@@ -67,7 +67,7 @@ func (s *Server) shutDown(servers ...*http.Server) {
 
 // tlsConfig is what API clients meet. A certificate is asked for; whether it
 // proves anything is decided per call, so that the answer can say why not.
-func (s *Server) tlsConfig() *tls.Config {
+func (s *Server) tlsConfig(ctx context.Context) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.RequestClientCert,
@@ -81,7 +81,7 @@ func (s *Server) tlsConfig() *tls.Config {
 					return cert, nil
 				}
 			}
-			return s.own.Get(hello.Context())
+			return s.own.Get(ctx)
 		},
 		SessionTicketsDisabled: true,
 	}

@@ -97,7 +97,7 @@ func (s *Server) streamAudit(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := http.NewResponseController(w)
-	from, err := s.auditStart(lines)
+	from, err := s.auditStart(r.Context(), lines)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -123,8 +123,8 @@ func (s *Server) streamAudit(w http.ResponseWriter, r *http.Request) {
 }
 
 // auditStart returns the sequence number from which the last lines are read.
-func (s *Server) auditStart(lines int) (uint64, error) {
-	end, err := audit.End(s.cfg.AuditDir)
+func (s *Server) auditStart(ctx context.Context, lines int) (uint64, error) {
+	end, err := audit.End(ctx, s.cfg.AuditDir)
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -101,7 +102,10 @@ func (s *starter) password(ctx context.Context) (string, error) {
 	}
 	password, err := s.cfg.Password(ctx)
 	if err != nil {
-		return "", fmt.Errorf("get the password of %s: %w", s.cfg.User, err)
+		if _, ok := errors.AsType[*fault.Error](err); ok {
+			return "", fmt.Errorf("get the password of %s: %w", s.cfg.User, err)
+		}
+		return "", fault.Newf(fault.Unavailable, "the password of %s cannot be obtained", s.cfg.User).WithCause(err)
 	}
 	if bytes.IndexByte([]byte(password), 0) >= 0 {
 		return "", fault.Newf(fault.Invalid, "the password of %s cannot be sent", s.cfg.User)

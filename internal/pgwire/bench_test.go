@@ -210,3 +210,35 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 		t.Errorf("an idle relay holds %d bytes of heap", heap)
 	}
 }
+
+// TestHugeFrameIsNotBuffered sends one value of 128 MiB through an observed relay.
+func TestHugeFrameIsNotBuffered(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs memory of its own")
+	}
+	const size = 128 << 20
+	client, server := benchRelay(t, tlsPair, &Observe{
+		Bodies: [2]TypeSet{ToClient: Types("D")},
+		Frame:  func(Frame) error { return nil },
+	})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	go func() {
+		if _, err := server.Write(header('D', size)); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		for range size / len(scratch) {
+			if _, err := server.Write(scratch[:]); err != nil {
+				t.Errorf("write: %v", err)
+				return
+			}
+		}
+	}()
+	if n, err := io.CopyN(io.Discard, client, headerSize+size); err != nil {
+		t.Fatalf("after %d bytes: %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
+		t.Errorf("%d bytes were allocated on the way", grown)
+	}
+}

@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -67,7 +68,7 @@ func TestConformance(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
 		server.Exec(t, "CREATE ROLE raw_user LOGIN SUPERUSER")
 		g := newGateway(t, server, nil)
-		for _, step := range []int{1 << 20, 1, 1000} {
+		for _, step := range []int{1 << 20, 1} {
 			direct := transcript(t, rawDirect(t, server), step)
 			through := transcript(t, rawThrough(t, g), step)
 			for i, c := range conversations {
@@ -137,6 +138,10 @@ func transcript(t *testing.T, conn net.Conn, step int) []string {
 			}
 			if typ == 'A' {
 				clear(body[:4]) // the process id
+			}
+			if len(body) > 4096 {
+				fmt.Fprintf(&text, "\n%c %d bytes %x", typ, len(body), sha256.Sum256(body))
+				continue
 			}
 			fmt.Fprintf(&text, "\n%c %q", typ, body)
 			if typ == 'Z' {

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/postern-db/postern/internal/fault"
 )
@@ -20,6 +22,10 @@ func dialFault(host string, err error) error {
 	f := fault.Newf(fault.Unavailable, "the database server %s cannot be reached", host).WithCause(err)
 	if f2 := tlsFault(err); f2 != nil {
 		return f2.WithDetail(fmt.Sprintf("Server %s: %s.", host, errText(err))).WithCause(err)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return fault.Newf(fault.Unavailable, "the database server %s closes the connection", host).WithCause(err).
+			WithHint("Its log says why: it may not trust our certificate (ssl_ca_file), or something on the way may close connections.")
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		f = fault.Newf(fault.Unavailable, "the database server %s does not answer in time", host).WithCause(err)

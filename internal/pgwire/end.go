@@ -15,9 +15,10 @@ type end struct {
 	buffered bool // TLS: a read may leave decrypted bytes behind
 
 	mu sync.Mutex
-	// limit and woken are guarded by mu.
-	limit time.Time // reads fail from then on; zero means never
-	woken bool      // wake was called and not yet noticed
+	// All below is guarded by mu.
+	limit   time.Time // reads fail from then on; zero means never
+	woken   bool      // wake was called and not yet noticed
+	instant bool      // readBuffered is running
 }
 
 func newEnd(conn net.Conn) *end {
@@ -59,7 +60,7 @@ func (e *end) wasWoken() bool {
 // rearm sets the deadline that holds now. e.mu is held.
 func (e *end) rearm() {
 	deadline := e.limit
-	if e.woken {
+	if e.woken || e.instant {
 		deadline = past
 	}
 	_ = e.SetReadDeadline(deadline)
@@ -68,17 +69,20 @@ func (e *end) rearm() {
 // readBuffered reads what is already decrypted and never waits. A deadline that
 // has passed keeps crypto/tls from reading the socket, and leaves it usable.
 func (e *end) readBuffered(buf []byte) (int, error) {
-	e.mu.Lock()
-	_ = e.SetReadDeadline(past)
-	e.mu.Unlock()
+	e.setInstant(true)
 	n, err := e.Read(buf)
-	e.mu.Lock()
-	e.rearm()
-	e.mu.Unlock()
+	e.setInstant(false)
 	if isTimeout(err) {
 		err = nil
 	}
 	return n, err
+}
+
+func (e *end) setInstant(instant bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.instant = instant
+	e.rearm()
 }
 
 func (e *end) closeWrite() error { return closeWrite(e.Conn) }

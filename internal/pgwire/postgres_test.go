@@ -109,7 +109,7 @@ func TestCancelOnEveryVersion(t *testing.T) {
 		}
 		var cancelled, untouched error
 		sleep(victim, 30, &cancelled)
-		sleep(bystander, 1, &untouched)
+		sleep(bystander, 0.5, &untouched)
 		waitUntil(t, func() bool {
 			var n int
 			if err := super.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'cancel_user' AND wait_event = 'PgSleep'").Scan(&n); err != nil {

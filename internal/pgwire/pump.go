@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,6 +128,10 @@ func (p *pump) inject() *pumpError {
 // forward scans data and sends it on. A frame boundary inside it is used for
 // messages of ours that wait for one.
 func (p *pump) forward(data []byte) *pumpError {
+	if p.scan.dir == ToServer && p.relay.stopped.Load() {
+		// crypto/tls hands out what it has decrypted even when the deadline has passed.
+		return &pumpError{read: os.ErrDeadlineExceeded}
+	}
 	clean := p.scan.atBoundary()
 	boundary, err := p.scan.scan(data)
 	p.frames.Store(p.scan.frames)

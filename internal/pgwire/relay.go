@@ -83,6 +83,7 @@ type Relay struct {
 	lastClient     atomic.Int64 // Unix nanoseconds
 	lastServer     atomic.Int64
 	waiting        atomic.Bool // pending is not empty
+	stopped        atomic.Bool // Terminate was called
 
 	mu sync.Mutex
 	// All below is guarded by mu.
@@ -176,6 +177,7 @@ func (r *Relay) Terminate(e *Error) {
 	}
 	r.pending, r.final = c.Append(r.pending), true
 	r.waiting.Store(true)
+	r.stopped.Store(true)
 	grace := time.Now().Add(terminateGrace)
 	_ = r.client.SetWriteDeadline(grace)
 	_ = r.server.SetWriteDeadline(grace)
@@ -221,7 +223,7 @@ func (r *Relay) clientEnded(err *pumpError) {
 		r.ended(ByClient, nil)
 		_ = r.server.closeWrite()
 		r.server.limitRead(time.Now().Add(r.cfg.HalfClose))
-	case r.terminated():
+	case r.stopped.Load():
 		// The read was interrupted; the other direction still has to tell the client why.
 		_ = r.server.closeWrite()
 	default:
@@ -274,12 +276,6 @@ func (r *Relay) take() (messages []byte, last bool) {
 	messages, r.pending = r.pending, nil
 	r.waiting.Store(false)
 	return messages, r.final
-}
-
-func (r *Relay) terminated() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.final
 }
 
 // CloseClient ends a client's connection so that it can read the last message: it

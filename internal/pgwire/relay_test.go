@@ -309,14 +309,27 @@ func TestRelayTerminate(t *testing.T) {
 	}
 }
 
+// TestRelayTerminateBeforeRun also has a request that is decrypted already: it must
+// not reach the server.
 func TestRelayTerminateBeforeRun(t *testing.T) {
 	t.Parallel()
 	client, near := tlsPair(t)
-	_, far := tlsPair(t)
+	server, far := tlsPair(t)
 	relay := NewRelay(RelayConfig{Client: near, Server: far})
 	why := &Error{Severity: SeverityFatal, Code: "57P01", Message: "bye"}
+	if _, err := client.Write(append(msg('S', ""), msg('Q', "drop table t\x00")...)); err != nil {
+		t.Fatal(err)
+	}
+	// Its first byte is read, so the rest is decrypted and waits.
+	if _, err := io.ReadFull(near, make([]byte, headerSize)); err != nil {
+		t.Fatal(err)
+	}
 	relay.Terminate(why)
 	relay.Run(t.Context())
+	_ = server.SetDeadline(time.Now().Add(testTimeout))
+	if got, err := io.ReadAll(server); err != nil || len(got) != 0 {
+		t.Errorf("server reads %q, %v, want nothing", got, err)
+	}
 	go func() { _ = CloseClient(near) }()
 	_ = client.SetDeadline(time.Now().Add(testTimeout))
 	if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, why.Append(nil)) {

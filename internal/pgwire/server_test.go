@@ -86,7 +86,7 @@ func TestDialRefuses(t *testing.T) {
 		{name: "silent", cfg: DialConfig{TLS: clientTLS, Timeout: 50 * time.Millisecond}, script: func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, kind: fault.Unavailable, text: "in time"},
 		{name: "unknown authority", cfg: DialConfig{TLS: &tls.Config{RootCAs: stranger.pool, ServerName: "localhost"}}, script: func(c net.Conn) { acceptTLS(c, serverTLS) }, kind: fault.Unavailable, text: "not signed by an authority"},
 		{name: "another name", cfg: DialConfig{TLS: &tls.Config{RootCAs: clientTLS.RootCAs, ServerName: "db.example.com"}}, script: func(c net.Conn) { acceptTLS(c, serverTLS) }, kind: fault.Unavailable, text: "another name"},
-		{name: "hangs up", cfg: DialConfig{TLS: clientTLS}, script: func(net.Conn) {}, kind: fault.Unavailable, text: "cannot be reached"},
+		{name: "hangs up", cfg: DialConfig{TLS: clientTLS}, script: func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 8)) }, kind: fault.Unavailable, text: "closes the connection"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

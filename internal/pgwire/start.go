@@ -64,10 +64,13 @@ func (c *ServerConn) Start(ctx context.Context, cfg StartConfig) (*Backend, erro
 	}
 	s := &starter{conn: c, cfg: cfg, backend: &Backend{Minor: cfg.ProtocolMinor}}
 	err = whileContext(ctx, c.Conn, func() error {
-		if _, err := c.Write(packet); err != nil {
+		_, werr := c.Write(packet)
+		// Even when that fails there may be something to read: with TLS 1.3 a server that
+		// refuses our certificate says so only now, and closes.
+		if err := s.run(ctx); werr == nil || remoteAlert(err) {
 			return err
 		}
-		return s.run(ctx)
+		return werr
 	})
 	if err == nil {
 		return s.backend, nil
@@ -75,7 +78,6 @@ func (c *ServerConn) Start(ctx context.Context, cfg StartConfig) (*Backend, erro
 	if e, ok := errors.AsType[*Error](err); ok {
 		return nil, e
 	}
-	// With TLS 1.3 a server refuses our certificate only now.
 	return nil, dialFault(c.host, err)
 }
 

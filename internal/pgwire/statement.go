@@ -46,7 +46,8 @@ func (o Outcome) String() string {
 	return names[o]
 }
 
-// Statement is what became of one request of a client.
+// Statement is what became of one request of a client. Its texts are valid UTF-8,
+// whatever the client's encoding.
 type Statement struct {
 	Kind    StatementKind
 	Outcome Outcome

@@ -248,7 +248,12 @@ func (s *Statements) record(r *request, o Outcome) {
 		st.Duration = now.Sub(s.answered)
 	}
 	s.answered = now
-	st.Text.Value = strings.ToValidUTF8(st.Text.Value, "\uFFFD")
+	if st.Text.Truncated() {
+		st.Text.Value = strings.ToValidUTF8(st.Text.Value, "") // the cut may split a character
+	}
+	for _, text := range []*string{&st.Text.Value, &st.Name, &st.Portal, &st.Message} {
+		*text = strings.ToValidUTF8(*text, "\uFFFD")
+	}
 	s.cfg.Record(st)
 }
 

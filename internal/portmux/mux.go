@@ -120,7 +120,7 @@ func (m *Mux) accept(ctx context.Context, peeks *sync.WaitGroup) error {
 		case err == nil:
 			delay = 0
 			if w := m.half.add(conn); w != nil {
-				peeks.Go(func() { m.handle(w) })
+				peeks.Go(func() { m.handle(w) }) //nolint:contextcheck // ends by its deadline, or because Serve closes the connection
 			} else {
 				conn.Close()
 			}
