@@ -23,14 +23,15 @@ type Bound struct {
 // boundRole is a role as it is for one user.
 type boundRole struct {
 	*compiledRole
-	allow, deny boundConditions
+	allow boundConditions
+	deny  *boundConditions // shared between users when it has no templates
 }
 
 // boundConditions is one side of a role for one user.
 type boundConditions struct {
 	*compiledConditions
-	selector              *Selector // nil when there is none
-	broken                error     // why this side cannot be evaluated
+	selector              Selector // zero when there is none
+	broken                error    // why this side cannot be evaluated
 	names, users, dbRoles names
 }
 
@@ -38,25 +39,30 @@ type boundConditions struct {
 // Traits. The database fields are not looked at.
 func (p *Policy) Bind(q Request) *Bound {
 	b := &Bound{policy: p, user: LocalName(q.User, q.RemoteCluster), remote: q.RemoteCluster != "", traits: q.Traits}
-	b.roles = make([]*boundRole, 0, len(q.Roles))
+	ranks := make([]int, 0, len(q.Roles)) // numbers sort much faster than what they stand for
 	for _, name := range q.Roles {
 		role, found := p.roles[name]
 		switch {
+		case found:
+			ranks = append(ranks, role.rank)
 		case name == implicitRole:
-		case !found && b.refusal != nil && b.refusal.Role < name: // report the first by name, whatever the order
-		case !found:
+		case b.refusal == nil || name < b.refusal.Role: // report the first by name, whatever the order
 			b.refusal = &Reason{
 				Effect: EffectDeny, Rule: RuleRoles, Role: name,
 				Text: fmt.Sprintf("role %s of this user does not exist, and what it would deny is not known", name),
 			}
-		case role.static != nil:
-			b.roles = append(b.roles, role.static)
-		default:
-			b.roles = append(b.roles, role.bind(q.Traits))
 		}
 	}
-	slices.SortFunc(b.roles, func(x, y *boundRole) int { return x.rank - y.rank })
-	b.roles = slices.CompactFunc(b.roles, func(x, y *boundRole) bool { return x.rank == y.rank })
+	slices.Sort(ranks)
+	ranks = slices.Compact(ranks)
+	b.roles = make([]*boundRole, len(ranks))
+	for i, rank := range ranks {
+		if role := p.ordered[rank]; role.static != nil {
+			b.roles[i] = role.static
+		} else {
+			b.roles[i] = role.bind(q.Traits)
+		}
+	}
 	b.limits = p.settings.limits(b.roles)
 	for _, r := range b.roles {
 		if len(r.deny.dbRoles.values) > 0 && !r.deny.hasLabels() {
@@ -68,12 +74,12 @@ func (p *Policy) Bind(q Request) *Bound {
 
 // bind replaces the templates of a role.
 func (r *compiledRole) bind(traits map[string][]string) *boundRole {
-	out := &boundRole{compiledRole: r, deny: r.staticDeny}
-	out.allow = r.allow.bind(traits, false)
-	if r.deny.variable() {
-		out.deny = r.deny.bind(traits, true)
+	deny := r.staticDeny
+	if deny == nil {
+		d := r.deny.bind(traits, true)
+		deny = &d
 	}
-	return out
+	return &boundRole{compiledRole: r, allow: r.allow.bind(traits, false), deny: deny}
 }
 
 // bind replaces the templates of one side. On the allow side an entry that fails
@@ -85,7 +91,7 @@ func (c *compiledConditions) bind(traits map[string][]string, deny bool) boundCo
 		if err != nil {
 			out.broken = fmt.Errorf("db_labels: %w", err)
 		}
-		out.selector = &s
+		out.selector = s
 	}
 	expand := func(name string, l *list) names {
 		n, err := l.expand(traits)
@@ -104,7 +110,7 @@ func (c *boundConditions) selects(b *Bound, labels map[string]string) (bool, err
 	if c.broken != nil {
 		return false, c.broken
 	}
-	if c.selector == nil && c.expr == nil || c.selector != nil && !c.selector.Match(labels) {
+	if c.selector.isZero() && c.expr == nil || !c.selector.isZero() && !c.selector.Match(labels) {
 		return false, nil
 	}
 	if c.expr == nil {
@@ -119,7 +125,7 @@ func (c *boundConditions) hits(b *Bound, labels map[string]string) (bool, error)
 	if c.broken != nil {
 		return false, c.broken
 	}
-	if c.selector != nil && c.selector.Match(labels) {
+	if c.selector.Match(labels) {
 		return true, nil
 	}
 	if c.expr == nil {
@@ -138,6 +144,7 @@ func LocalName(user, remoteCluster string) string {
 	return "remote-" + user + "-" + remoteCluster
 }
 
-// MaxDatabaseUserName is the longest name of a PostgreSQL role, in bytes.
-// PostgreSQL cuts longer names with no more than a notice.
+// MaxDatabaseUserName is the longest name of a PostgreSQL role, in bytes, and of
+// everything else with a name. PostgreSQL cuts longer names with no more than a
+// notice.
 const MaxDatabaseUserName = 63

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/resource"
@@ -44,8 +45,8 @@ type evaluation struct {
 // lets the next one go on.
 func (e *evaluation) run() {
 	for _, step := range []func(*evaluation) bool{
-		(*evaluation).checkRoles, (*evaluation).checkLocks, (*evaluation).checkClusterMFA, (*evaluation).findMode,
-		(*evaluation).checkDeny, (*evaluation).checkAllow, (*evaluation).checkUserName, (*evaluation).findDatabaseRoles,
+		(*evaluation).checkRoles, (*evaluation).checkLocks, (*evaluation).checkClusterMFA, (*evaluation).checkNames,
+		(*evaluation).findMode, (*evaluation).checkDeny, (*evaluation).checkAllow, (*evaluation).checkUserName, (*evaluation).findDatabaseRoles,
 	} {
 		if !step(e) {
 			return
@@ -83,6 +84,28 @@ func (e *evaluation) checkClusterMFA() bool {
 		return true
 	}
 	return e.refuse(MFARequired, mfaError(), Reason{Effect: EffectMFA, Rule: RuleMFA, Text: "the cluster asks for a second factor for every session"})
+}
+
+// checkNames refuses names that PostgreSQL would cut: two people could become one
+// database user, and a longer spelling would slip past a denied name.
+func (e *evaluation) checkNames() bool {
+	for _, n := range []struct {
+		what, name string
+		rule       Rule
+	}{{"user name", e.q.DatabaseUser, RuleUserName}, {"database name", e.dbname, RuleNames}} {
+		text := ""
+		switch {
+		case len(n.name) > MaxDatabaseUserName:
+			text = fmt.Sprintf("the %s %q is longer than the %d bytes that PostgreSQL allows", n.what, n.name, MaxDatabaseUserName)
+		case strings.ContainsRune(n.name, 0):
+			text = fmt.Sprintf("the %s %q has a zero byte in it", n.what, n.name)
+		default:
+			continue
+		}
+		return e.refuse(Denied, fault.New(fault.Denied, text).WithHint("use a shorter name, or ask an administrator for one"),
+			Reason{Effect: EffectDeny, Rule: n.rule, Text: text})
+	}
+	return true
 }
 
 func mfaError() *fault.Error {
@@ -205,10 +228,6 @@ func (e *evaluation) checkUserName() bool {
 		}
 		return deny(fault.Invalid, text, "connect with --db-user="+e.user+", or leave it out")
 	}
-	if len(e.user) > MaxDatabaseUserName {
-		return deny(fault.Denied, fmt.Sprintf("the user name %q is longer than the %d bytes that PostgreSQL allows", e.user, MaxDatabaseUserName),
-			"ask an administrator for a shorter user name")
-	}
 	return true
 }
 
@@ -258,6 +277,12 @@ func (e *evaluation) databaseRoles(explain bool) []string {
 			continue
 		}
 		for _, v := range r.allow.dbRoles.values {
+			if len(v) > MaxDatabaseUserName {
+				if explain {
+					e.note(EffectMiss, RuleDBRoles, r.name, "db role "+v+" is left out: its name is longer than PostgreSQL allows")
+				}
+				continue
+			}
 			if by := e.deniesRole(v); by != "" {
 				if explain {
 					e.note(EffectDeny, RuleDBRoles, by, "db role "+v+" is denied by role "+by)

@@ -210,6 +210,10 @@ func TestSection2_6Decision(t *testing.T) {
 		{name: "cluster device trust", roles: role("a", all) + "kind: cluster_auth_preference\nspec: {device_trust: {mode: required}}", text: "the cluster asks for a trusted device"},
 		{name: "provisioning: users are not looked at", roles: role("a", provision("keep", `db_users: [x]`)+", deny: {db_users: [alice]}"), user: "alice", mode: resource.ModeKeep, outcome: access.Allowed},
 		{name: "provisioning: names still are", roles: role("a", provision("keep", "")+", deny: {db_names: [app]}"), user: "alice", text: `denies the database name "app"`},
+		{name: "a longer name does not slip past a denied user", roles: role("a", all+`, deny: {db_users: [`+strings.Repeat("u", 63)+`]}`), user: strings.Repeat("u", 64), text: "longer than the 63 bytes that PostgreSQL allows"},
+		{name: "a longer name does not slip past a denied database", roles: role("a", all+`, deny: {db_names: [`+strings.Repeat("d", 63)+`]}`), dbname: strings.Repeat("d", 64), text: "longer than the 63 bytes that PostgreSQL allows"},
+		{name: "zero byte", roles: role("a", all), dbname: "app\x00x", text: "has a zero byte"},
+		{name: "db role that PostgreSQL would cut", roles: role("a", provision("keep", "db_roles: [reader, "+strings.Repeat("r", 64)+"]")), user: "alice", mode: resource.ModeKeep, outcome: access.Allowed, dbRoles: "reader", text: "is left out"},
 		{name: "nearest miss first", roles: role("a", `allow: {db_labels: {x: y, z: w}, db_names: ["*"], db_users: ["*"]}`) + role("b", `allow: {db_labels: {env: [dev, stage]}, db_names: ["*"], db_users: ["*"]}`), labels: "env=prod", text: "role b allows databases labelled env=dev or stage; this one is env=prod\nrole a allows databases labelled x=y, z=w; this one has no label x and has no label z"},
 	})
 	t.Run("empty database name means the user", func(t *testing.T) {

@@ -12,8 +12,8 @@
 //   - a template that fails inside a deny list refuses the session;
 //   - deny.db_roles and deny.db_permissions of roles whose deny labels match or are
 //     absent subtract from the result; they never refuse by themselves;
-//   - user names over 63 bytes are refused where database users are created,
-//     because PostgreSQL would cut them and two people could become one;
+//   - names of users and databases over 63 bytes are refused, because PostgreSQL
+//     would cut them: two people could become one, and a deny could be avoided;
 //   - a broken label selector or expression disables its role, is listed by
 //     [Policy.Warnings], and refuses when it stands in a deny position.
 //

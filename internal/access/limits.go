@@ -74,7 +74,7 @@ func smallest[T int64 | time.Duration](kept *T, value T, keptRole *string, role 
 
 // strongest keeps the value that comes later in order. Empty comes first.
 func strongest[T ~string](kept *T, value T, keptRole *string, role string, order ...T) {
-	if slices.Index(order, value) > slices.Index(order, *kept) {
+	if value != "" && slices.Index(order, value) > slices.Index(order, *kept) {
 		*kept, *keptRole = value, role
 	}
 }

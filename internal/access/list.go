@@ -66,9 +66,12 @@ func (l *list) expand(traits map[string][]string) (names, error) {
 			continue
 		}
 		err := e.err
-		var values []string
+		var (
+			room   [4]string
+			values []string
+		)
 		if err == nil {
-			values, err = e.template.Expand(traits)
+			values, err = e.template.Append(room[:0], traits)
 		}
 		if err != nil && first == nil {
 			first = err

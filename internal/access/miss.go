@@ -50,9 +50,9 @@ func (e *evaluation) distance(i int) int {
 		return d
 	case e.failed[i] != nil:
 		return d + 1000
-	case a.selector == nil && a.expr == nil:
+	case a.selector.isZero() && a.expr == nil:
 		return 0
-	case a.selector == nil || a.selector.Match(e.labels):
+	case a.selector.isZero() || a.selector.Match(e.labels):
 		return d + 10 // it is the expression
 	}
 	return d + 10*max(a.selector.countMisses(e.labels), 1)
@@ -65,8 +65,8 @@ func (e *evaluation) describeMiss(i int) (Rule, string) {
 	switch {
 	case e.failed[i] != nil:
 		return RuleLabels, fmt.Sprintf("role %s is disabled here because it is broken: %v", r.name, e.failed[i])
-	case !e.selected[i] && a.selector != nil && !a.selector.Match(e.labels):
-		return RuleLabels, fmt.Sprintf("role %s allows databases %s; this one %s", r.name, a.selector, a.selector.miss(e.labels))
+	case !e.selected[i] && !a.selector.isZero() && !a.selector.Match(e.labels):
+		return RuleLabels, fmt.Sprintf("role %s allows databases %s; this one %s", r.name, &a.selector, a.selector.miss(e.labels))
 	case !e.selected[i]:
 		return RuleLabels, fmt.Sprintf("role %s allows databases for which %s; this one is not", r.name, oneLine(a.expr.String()))
 	case !a.names.contains(e.dbname):

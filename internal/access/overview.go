@@ -62,7 +62,7 @@ func (b *Bound) Overview(db *resource.Database, labels map[string]string) Overvi
 func (e *evaluation) enumerate(of func(*boundConditions) *names) (allowed, denied []string) {
 	anyAllowed, anyDenied := false, false
 	for i := range e.roles {
-		d := of(&e.roles[i].deny)
+		d := of(e.roles[i].deny)
 		denied = append(denied, d.values...)
 		anyDenied = anyDenied || d.any
 		if e.selected[i] {

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,7 +25,7 @@ type Input struct {
 // for concurrent use.
 type Policy struct {
 	roles       map[string]*compiledRole
-	names       []string              // of the roles, sorted
+	ordered     []*compiledRole       // by name
 	importRules []*compiledImportRule // in the order in which they apply
 	locks       []*resource.Lock
 	settings    settings
@@ -50,12 +51,9 @@ func NewPolicy(in Input) *Policy {
 	for _, r := range in.Roles {
 		p.roles[r.GetName()] = compileRole(r)
 	}
-	for name := range p.roles {
-		p.names = append(p.names, name)
-	}
-	slices.Sort(p.names)
-	for i, name := range p.names {
-		p.roles[name].rank = i
+	for _, name := range slices.Sorted(maps.Keys(p.roles)) {
+		p.roles[name].rank = len(p.ordered)
+		p.ordered = append(p.ordered, p.roles[name])
 	}
 	p.importRules = compileImportRules(in.ImportRules)
 	p.settings.lockMode = resource.LockBestEffort
@@ -76,10 +74,10 @@ func NewPolicy(in Input) *Policy {
 // compiledRole is a role in the form that decisions use.
 type compiledRole struct {
 	name        string
-	rank        int             // place in the order of names
-	static      *boundRole      // the role for every user, when it has no templates; else nil
-	staticDeny  boundConditions // the deny side for every user, when it has no templates
-	grants      Reason          // text that needs no user, made once
+	rank        int              // place in the order of names
+	static      *boundRole       // the role for every user, when it has no templates; else nil
+	staticDeny  *boundConditions // the deny side for every user, when it has no templates; else nil
+	grants      Reason           // text that needs no user, made once
 	provisions  Reason
 	options     resource.RoleOptions
 	mode        resource.CreateUserMode
@@ -91,7 +89,7 @@ type compiledRole struct {
 type compiledConditions struct {
 	labels    resource.LabelSelector // as written; nil or empty when absent
 	templates []labelTemplates       // of labels that use templates; the selector is then made per user
-	selector  *Selector              // nil when absent or made per user
+	selector  Selector               // zero when absent or made per user
 	expr      *Expression            // nil when absent or broken
 	broken    error                  // why labels or expression cannot be used
 	names     list
@@ -117,7 +115,8 @@ func compileRole(r *resource.Role) *compiledRole {
 	if out.deny.variable() {
 		return out
 	}
-	out.staticDeny = out.deny.bind(nil, true)
+	deny := out.deny.bind(nil, true)
+	out.staticDeny = &deny
 	if !out.allow.variable() {
 		out.static = out.bind(nil)
 	}
@@ -136,8 +135,7 @@ func compileConditions(role string, effect Effect, c resource.RoleConditions) co
 	}
 	var errLabels, errExpression error
 	if len(c.DatabaseLabels) > 0 && out.templates == nil {
-		s, err := NewSelector(c.DatabaseLabels)
-		out.selector, errLabels = &s, err
+		out.selector, errLabels = NewSelector(c.DatabaseLabels)
 	}
 	if c.DatabaseLabelsExpression != "" {
 		out.expr, errExpression = ParseExpression(c.DatabaseLabelsExpression)

@@ -41,15 +41,14 @@ func drawRole(t *rapid.T, name string) *resource.Role {
 // coin is a chance made of fair coins, because numbers are drawn with a bias.
 type coin func(t *rapid.T, name string) bool
 
-func often(t *rapid.T, name string) bool { // 7 of 8
-	return rapid.Bool().Draw(t, name) || rapid.Bool().Draw(t, name) || rapid.Bool().Draw(t, name)
+func coins(t *rapid.T, name string, n int) []bool {
+	return rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, name)
 }
 
+// often is 7 of 8, evenly 1 of 2, seldom 1 of 16.
+func often(t *rapid.T, name string) bool  { return slices.Contains(coins(t, name, 3), true) }
 func evenly(t *rapid.T, name string) bool { return rapid.Bool().Draw(t, name) }
-
-func seldom(t *rapid.T, name string) bool { // 1 of 16
-	return rapid.Bool().Draw(t, name) && rapid.Bool().Draw(t, name) && rapid.Bool().Draw(t, name) && rapid.Bool().Draw(t, name)
-}
+func seldom(t *rapid.T, name string) bool { return !slices.Contains(coins(t, name, 4), false) }
 
 // drawConditions draws one side, of which each part is there by chance.
 func drawConditions(t *rapid.T, chance coin) resource.RoleConditions {

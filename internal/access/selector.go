@@ -46,6 +46,9 @@ func NewSelector(labels resource.LabelSelector) (Selector, error) {
 	return s, nil
 }
 
+// isZero reports whether the selector says nothing.
+func (s *Selector) isZero() bool { return !s.all && s.keys == nil }
+
 // Match reports whether the selector selects something with these labels.
 func (s *Selector) Match(labels map[string]string) bool {
 	if s.all {
@@ -179,9 +182,10 @@ func (l *labelTemplates) expand(traits map[string][]string) (selectorKey, error)
 	if err != nil {
 		return selectorKey{}, err
 	}
-	k := selectorKey{key: key}
+	k := selectorKey{key: key, patterns: make([]Pattern, 0, len(l.values)+2)}
 	for i := range l.values {
-		values, err := l.values[i].expand(traits)
+		var room [4]string
+		values, err := l.values[i].expand(room[:0], traits)
 		if err != nil {
 			return selectorKey{}, err
 		}
@@ -201,19 +205,19 @@ func (e *entry) first(traits map[string][]string) (string, error) {
 	if e.err == nil && e.template.IsLiteral() {
 		return e.template.String(), nil
 	}
-	values, err := e.expand(traits)
+	values, err := e.expand(nil, traits)
 	if err != nil {
 		return "", err
 	}
 	return values[0], nil
 }
 
-// expand returns the values of a template, at least one.
-func (e *entry) expand(traits map[string][]string) ([]string, error) {
+// expand returns the values of a template, at least one, in the room given.
+func (e *entry) expand(room []string, traits map[string][]string) ([]string, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
-	values, err := e.template.Expand(traits)
+	values, err := e.template.Append(room, traits)
 	if err == nil && len(values) == 0 {
 		err = errors.New("the template " + e.template.String() + " has no value")
 	}

@@ -25,13 +25,12 @@ func (w Warning) String() string { return w.Kind + "/" + w.Name + ": " + w.Text 
 func (p *Policy) Warnings() []Warning {
 	var out []Warning
 	provisions := false
-	for _, name := range p.names {
-		provisions = provisions || p.roles[name].mode.Enabled()
+	for _, r := range p.ordered {
+		provisions = provisions || r.mode.Enabled()
 	}
-	for _, name := range p.names {
-		r := p.roles[name]
+	for _, r := range p.ordered {
 		for _, text := range slices.Concat(r.warnLabels(), r.warnAllow(provisions), r.warnDeny(), r.warnTemplates(), r.warnOptions()) {
-			out = append(out, Warning{Kind: resource.KindRole, Name: name, Text: text})
+			out = append(out, Warning{Kind: resource.KindRole, Name: r.name, Text: text})
 		}
 	}
 	for _, r := range p.importRules {
@@ -125,7 +124,7 @@ func (r *compiledRole) warnDeny() []string {
 			}
 		}
 	}
-	if r.deny.selector != nil && r.deny.selector.all {
+	if r.deny.selector.all {
 		out = append(out, "deny.db_labels matches every database: holders of the role have no access at all")
 	}
 	for _, f := range []struct {

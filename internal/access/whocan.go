@@ -108,7 +108,7 @@ const anyValue = "postgres"
 // that will be refused.
 func (b *Bound) permitted(a *boundConditions, of func(*boundConditions) *names) string {
 	isDenied := func(v string) bool {
-		return slices.ContainsFunc(b.roles, func(r *boundRole) bool { return slices.Contains(of(&r.deny).values, v) })
+		return slices.ContainsFunc(b.roles, func(r *boundRole) bool { return slices.Contains(of(r.deny).values, v) })
 	}
 	for _, v := range of(a).values {
 		if v != "*" && !isDenied(v) {

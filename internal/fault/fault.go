@@ -65,7 +65,7 @@ type Error struct {
 	Text   string // what happened, in words the user may read
 	Detail string // facts that belong to it; may be empty
 	Hint   string // what to do next; may be empty
-	Cause  error  // for the log and errors.Is, never shown; may be nil
+	Cause  error  // for the log and errors.Is; not shown, except that what PostgreSQL reported goes to the client; may be nil
 }
 
 // New returns an error of kind k whose text the user may read.

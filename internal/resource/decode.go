@@ -96,7 +96,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	case reflect.Slice:
 		d.list(n, v, path)
 	case reflect.Interface:
-		v.Set(reflect.ValueOf(d.raw(n, path)))
+		if raw := d.raw(n, path); raw != nil {
+			v.Set(reflect.ValueOf(raw))
+		}
 	default:
 		d.scalar(n, v, path)
 	}

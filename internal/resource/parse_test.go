@@ -356,6 +356,7 @@ name:
 		{"hubb: 1", `did you mean "hub"?`},
 		{"addr: x", `unknown field "addr", it belongs under hub`},
 		{"Skipped: 1", "unknown field"},
+		{"any: .nan", `the value ".nan" is not supported`},
 		{"port: 70000", `expected a number, found "70000"`},
 		{"ratio: x", `expected a number, found "x"`},
 		{"- a", "expected a mapping, found a list"},

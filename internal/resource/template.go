@@ -86,20 +86,24 @@ func (t *Template) IsLiteral() bool { return t.expr == nil }
 // values are left out. A trait that is missing or has no value is NotFound; other
 // failures are Invalid.
 func (t *Template) Expand(traits map[string][]string) ([]string, error) {
+	return t.Append([]string{}, traits)
+}
+
+// Append is [Template.Expand] for callers that have room for the values.
+func (t *Template) Append(to []string, traits map[string][]string) ([]string, error) {
 	if t.expr == nil {
-		return []string{t.prefix}, nil
+		return append(to, t.prefix), nil
 	}
 	values, err := t.expr.eval(traits)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]string, 0, len(values))
 	for _, v := range values {
 		if v != "" {
-			out = append(out, t.prefix+v+t.suffix)
+			to = append(to, t.prefix+v+t.suffix)
 		}
 	}
-	return out, nil
+	return to, nil
 }
 
 // CanResolve returns nil when some traits let the template produce a value, and

@@ -4,11 +4,12 @@ import "fmt"
 
 // User is a person or machine that may log in, kind user v2.
 type User struct {
-	Kind     string   `json:"kind"`
-	SubKind  string   `json:"sub_kind,omitempty"`
-	Version  string   `json:"version"`
-	Metadata Metadata `json:"metadata"`
-	Spec     UserSpec `json:"spec"`
+	Kind     string         `json:"kind"`
+	SubKind  string         `json:"sub_kind,omitempty"`
+	Version  string         `json:"version"`
+	Metadata Metadata       `json:"metadata"`
+	Spec     UserSpec       `json:"spec"`
+	Status   map[string]any `json:"status,omitempty"` // set by other products; not used
 }
 
 // UserSpec holds the roles of a user and the facts about them that templates use.
