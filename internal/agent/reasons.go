@@ -2,8 +2,10 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 )
 
@@ -23,6 +25,22 @@ func endRemoved(database string) *pgwire.Error {
 		Severity: pgwire.SeverityFatal, Code: "57P01",
 		Message: fmt.Sprintf("terminating connection because database %q is not served any more", database),
 		Hint:    "Ask your administrator, or list the databases you may reach with: postern db ls",
+	}
+}
+
+func endRevoked(why *fault.Error) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "terminating connection because access was taken away: " + why.Text,
+		Detail:  why.Detail, Hint: why.Hint,
+	}
+}
+
+func endNarrowed(lost []string) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "terminating connection because db roles were taken away: " + strings.Join(lost, ", "),
+		Hint:    "Connect again to go on with the db roles that are left.",
 	}
 }
 

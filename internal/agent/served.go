@@ -64,11 +64,13 @@ func (s *Server) acquire(sess *session, name string) error {
 		WithHint("list the databases you may reach with: postern db ls")
 }
 
-// followResources keeps the served databases equal to the resources until ctx ends.
+// followResources keeps the served databases, and what running sessions may do,
+// equal to the resources until ctx ends.
 func (s *Server) followResources(ctx context.Context) {
 	for {
-		_, newer := s.cfg.View()
+		view, newer := s.cfg.View()
 		s.refresh(ctx)
+		s.recheck(view)
 		select {
 		case <-ctx.Done():
 			return

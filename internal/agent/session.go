@@ -33,6 +33,7 @@ type session struct {
 	startup  *pgwire.Startup
 	// authorize
 	database *database
+	view     View // what the decision was made on
 	decision access.Decision
 	started  time.Time
 	// provision
@@ -45,6 +46,7 @@ type session struct {
 	greeted       bool   // the client has been told that the session is open
 
 	mu     sync.Mutex // guards the fields below
+	held   []string   // db roles that the session was given; nil before it was
 	ending *pgwire.Error
 	ended  chan struct{} // closed when ending is set
 }

@@ -26,32 +26,38 @@ func (s *session) authorize(ctx context.Context) error {
 	return s.decide(ctx)
 }
 
-func (s *session) decide(ctx context.Context) error {
+func (s *session) decide(ctx context.Context) (err error) {
 	if err := s.database.labels.wait(ctx); err != nil {
 		return fault.New(fault.Unavailable, "the labels of the database are not known yet").WithHint("Try again in a moment.")
 	}
-	view, _ := s.agent.cfg.View()
-	user, err := s.liveUser(view)
-	if err != nil {
-		return err
-	}
-	s.decision = view.Decisions().Decide(access.Request{
-		User:          s.identity.User,
-		Roles:         user.Spec.Roles,
-		Traits:        user.Spec.Traits,
-		Database:      s.database.resource,
-		Labels:        s.database.labels.effective(),
-		DatabaseUser:  s.startup.User(),
-		DatabaseName:  s.startup.Database(),
-		DatabaseRoles: s.identity.Route.DatabaseRole,
-	})
-	if err := s.decision.Err(); err != nil {
+	s.view, _ = s.agent.cfg.View()
+	if s.decision, err = s.evaluate(s.view, s.database); err != nil {
 		return err
 	}
 	if err := s.checkRoute(); err != nil {
 		return err
 	}
 	return s.checkParams()
+}
+
+// evaluate decides on the session with the resources of a view. It changes
+// nothing, and may be called from elsewhere while the session runs.
+func (s *session) evaluate(view View, d *database) (access.Decision, error) {
+	user, err := s.liveUser(view)
+	if err != nil {
+		return access.Decision{}, err
+	}
+	decision := view.Decisions().Decide(access.Request{
+		User:          s.identity.User,
+		Roles:         user.Spec.Roles,
+		Traits:        user.Spec.Traits,
+		Database:      d.resource,
+		Labels:        d.labels.effective(),
+		DatabaseUser:  s.startup.User(),
+		DatabaseName:  s.startup.Database(),
+		DatabaseRoles: s.identity.Route.DatabaseRole,
+	})
+	return decision, decision.Err()
 }
 
 // liveUser returns the user that the certificate names. One that was deleted

@@ -28,6 +28,7 @@ func (s *session) provision(ctx context.Context) error {
 		return err
 	}
 	s.lease = lease
+	s.hold(s.decision.DatabaseRoles)
 	s.userCreated(ctx, lease, nil)
 	return nil
 }

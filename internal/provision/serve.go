@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -55,7 +56,8 @@ func (s *Server) rest(ctx context.Context, pause time.Duration, wake <-chan stru
 	return false
 }
 
-// sweepOnce sweeps, reports, and tells whether nothing is left to do.
+// sweepOnce sweeps, reports, and tells whether nothing is left that another
+// sweep could do soon.
 func (s *Server) sweepOnce(ctx context.Context) bool {
 	outcomes, err := s.Sweep(ctx)
 	if ctx.Err() != nil {
@@ -67,7 +69,12 @@ func (s *Server) sweepOnce(ctx context.Context) bool {
 	}
 	for _, out := range outcomes {
 		if out.Err != nil {
-			clean = false
+			// What only an administrator can repair is not tried any sooner, nor
+			// reported again.
+			clean = clean && errors.Is(out.Err, errRefused)
+			if !s.backlog.news(out.User, out.Err) {
+				continue
+			}
 			s.log.Warn("account not released", "database_user", out.User, "error", fault.Chain(out.Err))
 		} else {
 			s.log.Info("account released by sweep", "database_user", out.User, "result", out.Result.String())

@@ -34,7 +34,7 @@ type Config struct {
 	// SweepInterval is the time between sweeps. Default 1 minute.
 	SweepInterval time.Duration
 	// Swept, if set, is called by Serve for each account that a sweep changed or
-	// could not release. It must not block for long.
+	// could not release; for the latter once for each reason. It must not block for long.
 	Swept func(Outcome)
 	// Log receives what nobody waits for. Default: discarded.
 	Log *slog.Logger

@@ -52,6 +52,7 @@ type backlog struct {
 	mu       sync.Mutex
 	database string               // the last one a session used
 	dropped  map[string]time.Time // when dropping the account was tried last
+	failed   map[string]string    // why an account could not be released
 }
 
 func (b *backlog) setDatabase(database string) {
@@ -74,13 +75,30 @@ func (b *backlog) due(user string, now time.Time) bool {
 	return true
 }
 
+// news notes why an account could not be released, and reports whether that was
+// not known yet.
+func (b *backlog) news(user string, err error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed[user] == err.Error() {
+		return false
+	}
+	if b.failed == nil {
+		b.failed = map[string]string{}
+	}
+	b.failed[user] = err.Error()
+	return true
+}
+
 // forget drops what is remembered of accounts that are not found any more.
 func (b *backlog) forget(found []leftover) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.dropped, func(user string, _ time.Time) bool {
+	gone := func(user string) bool {
 		return !slices.ContainsFunc(found, func(l leftover) bool { return l.User == user })
-	})
+	}
+	maps.DeleteFunc(b.dropped, func(user string, _ time.Time) bool { return gone(user) })
+	maps.DeleteFunc(b.failed, func(user string, _ string) bool { return gone(user) })
 }
 
 // sweepDatabase returns the logical database to sweep from. Any will do, accounts

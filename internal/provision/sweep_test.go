@@ -6,10 +6,12 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgtest"
 	"github.com/postern-db/postern/internal/provision"
 )
@@ -229,4 +231,34 @@ func TestDeadlineIsKept(t *testing.T) {
 		t.Errorf("got %v, want canceled", err)
 	}
 	w.check(t, "after", w.name("alice"), gone())
+}
+
+// What the admin may not revoke stays, without login; it is reported once, with the
+// SQL that repairs it.
+func TestSweepOfWhatTheAdminMayNotRevoke(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pgtest.Start(t, pgtest.Options{Version: 16}), limitedAdmin)
+	reports := make(chan provision.Outcome, 100)
+	s := w.agent(t, func(c *provision.Config) {
+		c.SweepInterval = time.Millisecond
+		c.Swept = func(out provision.Outcome) { reports <- out }
+	})
+	activate(t, w.agent(t), w.want("alice", provision.Keep, w.name("reader"))) // and crash
+	w.exec(t, "GRANT %s TO alice", w.name("writer"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := s.Serve(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	hint := refused(t, (<-reports).Err, fault.Conflict, "42501", "REVOKE")
+	w.check(t, "swept", "alice", account{Exists: true, Group: true, Roles: w.names("writer")})
+	w.repair(t, hint)
+	w.check(t, "repaired", "alice", disabled())
+	cancel()
+	serving.Wait()
+	if n := len(reports); n != 0 {
+		t.Errorf("%d more reports of the same", n)
+	}
 }

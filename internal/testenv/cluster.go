@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,7 +58,7 @@ func found(t testing.TB, name string) *cluster {
 	defer cancel()
 	ready, ended := newAnnouncement(), make(chan error, 1)
 	go func() {
-		ended <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		ended <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: slog.New(slog.DiscardHandler)})
 	}()
 	select {
 	case <-ready.done:

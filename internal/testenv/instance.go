@@ -145,7 +145,7 @@ func (p *process) kill(tb testing.TB) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		tb.Fatal(err)
 	}
-	<-p.done
+	_ = <-p.done // it was killed
 }
 
 // built is the program, built once per test binary.

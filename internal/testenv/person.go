@@ -139,8 +139,15 @@ func (p *Person) Proxy(t testing.TB, route identity.Route) *pgx.ConnConfig {
 // with certificate files do. The caller may change it.
 func (p *Person) Direct(t testing.TB, route identity.Route) *pgx.ConnConfig {
 	t.Helper()
+	return p.DirectWith(t, route, p.DatabaseCertificate(t, route))
+}
+
+// DirectWith is [Person.Direct] with a certificate from elsewhere; the zero
+// certificate is none.
+func (p *Person) DirectWith(t testing.TB, route identity.Route, certificate tls.Certificate) *pgx.ConnConfig {
+	t.Helper()
 	cfg := p.connConfig(t, route)
-	cfg.TLSConfig = p.env.ClientTLS(t, p, p.DatabaseCertificate(t, route), route.Database)
+	cfg.TLSConfig = p.clientTLS(t, certificate, route.Database)
 	host, port, err := net.SplitHostPort(p.env.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -255,9 +262,9 @@ func (e *Env) API(t testing.TB, certificates ...tls.Certificate) *api.Client {
 	return &api.Client{Base: "https://" + e.Address, HTTP: &http.Client{Transport: transport}}
 }
 
-// ClientTLS returns a configuration that verifies the gateway as the door to a
+// clientTLS returns a configuration that verifies the gateway as the door to a
 // database and shows it the certificate.
-func (e *Env) ClientTLS(t testing.TB, p *Person, certificate tls.Certificate, database string) *tls.Config {
+func (p *Person) clientTLS(t testing.TB, certificate tls.Certificate, database string) *tls.Config {
 	t.Helper()
 	p.Hub(t)
 	pem, err := os.ReadFile(p.Home.HostCAFile(p.profile))
@@ -266,7 +273,7 @@ func (e *Env) ClientTLS(t testing.TB, p *Person, certificate tls.Certificate, da
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	cfg := &tls.Config{RootCAs: roots, ServerName: api.DatabaseServerName(database, e.Cluster), MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{RootCAs: roots, ServerName: api.DatabaseServerName(database, p.env.Cluster), MinVersion: tls.VersionTLS12}
 	if certificate.Certificate != nil {
 		cfg.Certificates = []tls.Certificate{certificate}
 	}

@@ -1,7 +1,7 @@
 package testenv
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"sync"
 	"testing"
@@ -12,18 +12,49 @@ import (
 // shared holds the environment that the tests of this binary share.
 var shared struct {
 	sync.Mutex
-	env *Env
+	*keeper
+}
+
+// keeper is an environment that outlives the test that started it.
+type keeper struct {
+	testing.TB // of that test, except for Cleanup
+
+	env   *Env
+	users map[string]bool // tests that have used it
+	ends  []func()
+}
+
+// Cleanup keeps f for the end of the environment.
+func (k *keeper) Cleanup(f func()) { k.ends = append(k.ends, f) }
+
+func (k *keeper) end() error {
+	err := k.env.running.stop()
+	for i := len(k.ends) - 1; i >= 0; i-- {
+		k.ends[i]()
+	}
+	return errors.Join(err, os.RemoveAll(k.env.DataDir))
 }
 
 // Shared returns the environment that all tests of the package share, and starts
-// it for the first of them. The package's TestMain must call [Main].
+// it for the first of them. A test that comes again, as with -count=2, begins a
+// new one. The package's TestMain must call [Main].
 func Shared(t testing.TB) *Env {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
-	if shared.env == nil {
-		shared.env = startShared(t)
+	if shared.keeper != nil && shared.users[t.Name()] {
+		if err := shared.end(); err != nil {
+			t.Errorf("end the shared environment: %v", err)
+		}
+		shared.keeper = nil
 	}
+	if shared.keeper == nil {
+		k := &keeper{TB: t, users: map[string]bool{}}
+		k.env = prepare(k, Options{Service: SeedService + sharedResources})
+		k.env.start(k)
+		shared.keeper = k
+	}
+	shared.users[t.Name()] = true
 	env, from := shared.env, len(shared.env.Log())
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -33,39 +64,25 @@ func Shared(t testing.TB) *Env {
 	return env
 }
 
-func startShared(t testing.TB) *Env {
-	t.Helper()
-	founded := sharedCluster(t)
-	env := &Env{
-		founded: founded, Server: pgtest.Shared(t, 0), Cluster: founded.name, DataDir: founded.newDataDir(t), log: &buffer{},
-		// A test may register databases beside the static one.
-		options: Options{Service: SeedService + "  resources:\n  - labels: {\"*\": \"*\"}\n"},
-	}
-	adopt(t, env.Server, founded.server)
-	env.Server.Exec(t, `CREATE USER "teleport-admin" login createrole`)
-	env.start(t)
-	return env
-}
+// sharedResources lets tests register databases beside the static one.
+const sharedResources = `  resources:
+  - labels: {"*": "*"}
+`
 
 // Main runs the tests of a package, ends what they shared, and fails the package
 // when a goroutine is left.
 func Main(m *testing.M) {
-	pgtest.Main(m, func() error {
+	pgtest.Main(m, func() (err error) {
 		shared.Lock()
 		defer shared.Unlock()
 		built.Lock()
 		defer built.Unlock()
+		if shared.keeper != nil {
+			err = shared.end()
+		}
 		if built.dir != "" {
-			if err := os.RemoveAll(built.dir); err != nil {
-				return err
-			}
+			err = errors.Join(err, os.RemoveAll(built.dir))
 		}
-		if shared.env == nil {
-			return nil
-		}
-		if err := shared.env.running.stop(); err != nil {
-			return fmt.Errorf("end the shared gateway: %w", err)
-		}
-		return os.RemoveAll(shared.env.DataDir)
+		return err
 	})
 }

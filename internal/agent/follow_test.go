@@ -1,0 +1,71 @@
+package agent_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/testenv"
+)
+
+// TestPolicyReachesRunningSessions takes access away in every way there is while
+// a session runs that holds on to its rights with SET ROLE.
+func TestPolicyReachesRunningSessions(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(t *testing.T, env *testenv.Env, person string)
+	}{
+		{"role deleted", func(t *testing.T, env *testenv.Env, person string) { env.Remove(t, "role", person) }},
+		{"user deleted", func(t *testing.T, env *testenv.Env, person string) { env.Remove(t, "user", person) }},
+		{"db role taken away", func(t *testing.T, env *testenv.Env, person string) {
+			env.Apply(t, testenv.Role(person, "keep"))
+		}},
+		{"locked", func(t *testing.T, env *testenv.Env, person string) {
+			env.Apply(t, "{kind: lock, version: v2, metadata: {name: "+person+"}, spec: {target: {user: "+person+"}, message: stop}}")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			env := testenv.Shared(t)
+			person := "follow_" + strings.ReplaceAll(test.name, " ", "_")
+			dbRole := person + "_writer"
+			p := env.Hire(t, person, "keep", dbRole)
+			conn := p.Connect(t, testenv.Database, "postgres")
+			if _, err := conn.Exec(t.Context(), "SET ROLE "+dbRole); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			test.change(t, env, person)
+			var refused *pgconn.PgError
+			testenv.Within(t, time.Second, "the session is ended", func() bool {
+				_, err := conn.Exec(t.Context(), "SELECT 1")
+				return errors.As(err, &refused) || conn.IsClosed()
+			})
+			if refused == nil || refused.Code != "57P01" {
+				t.Errorf("the session ended with %v, want 57P01 and a reason", refused)
+			}
+			t.Logf("ended %s after the change", time.Since(begin).Round(time.Millisecond))
+			testenv.Eventually(t, "the account is released", func() bool {
+				a := env.Account(t, person)
+				return !a.Login && len(a.Roles) == 1
+			})
+		})
+	}
+}
+
+// TestOtherSessionsDoNotNotice changes resources that are not about a session.
+func TestOtherSessionsDoNotNotice(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	conn := env.Hire(t, "bystander", "keep", "bystander_reader").Connect(t, testenv.Database, "postgres")
+	env.Apply(t, testenv.Role("bystander_other", "keep"))
+	env.AddUser(t, "bystander_colleague", []string{"bystander_other"}, nil)
+	env.Remove(t, "user", "bystander_colleague")
+	if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
+		t.Errorf("a session was disturbed: %v", err)
+	}
+}
