@@ -158,8 +158,12 @@ func TestLifetimeOfALogin(t *testing.T) {
 		user      string
 		ask, want time.Duration
 	}{
-		{"unbound", 0, 12 * time.Hour}, {"unbound", time.Minute, time.Minute}, {"unbound", 1000 * time.Hour, 30 * time.Hour},
-		{"brief", 0, time.Hour}, {"brief", 10 * time.Hour, time.Hour}, {"brief", time.Minute, time.Minute},
+		{"unbound", 0, 12 * time.Hour},
+		{"unbound", time.Minute, time.Minute},
+		{"unbound", 1000 * time.Hour, 30 * time.Hour},
+		{"brief", 0, time.Hour},
+		{"brief", 10 * time.Hour, time.Hour},
+		{"brief", time.Minute, time.Minute},
 	} {
 		home := &client.Home{Dir: t.TempDir()}
 		profile, err := home.Login(t.Context(), client.LoginRequest{Address: env.Address, Pin: env.Pin, User: c.user, Password: testenv.Password, TTL: c.ask})
