@@ -33,6 +33,7 @@ type session struct {
 	startup  *pgwire.Startup
 	// authorize
 	database *database
+	counted  bool // against max_connections; guarded by agent.mu
 	view     View // what the decision was made on
 	decision access.Decision
 	started  time.Time

@@ -37,7 +37,10 @@ func (s *session) decide(ctx context.Context) (err error) {
 	if err := s.checkRoute(); err != nil {
 		return err
 	}
-	return s.checkParams()
+	if err := s.checkParams(); err != nil {
+		return err
+	}
+	return s.agent.admitConnection(s)
 }
 
 // evaluate decides on the session with the resources of a view. It changes

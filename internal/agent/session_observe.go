@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // observedBody is how much of one request is looked at: as much as an audit event
@@ -13,8 +14,12 @@ import (
 const observedBody = 1 << 20
 
 // observe returns what the relay shows us: the client's requests, each before it
-// is sent on. One that cannot be put on record does not reach PostgreSQL.
+// is sent on. One that cannot be put on record does not reach PostgreSQL. It is
+// nil where policy wants statements not recorded.
 func (s *session) observe(ctx context.Context) *pgwire.Observe {
+	if s.decision.Limits.Record == resource.RecordNone {
+		return nil
+	}
 	o := &pgwire.Observe{Limit: observedBody, Frame: func(f pgwire.Frame) error { return s.record(ctx, f) }}
 	o.Bodies[pgwire.ToServer] = pgwire.Types("QPBECF")
 	return o
@@ -39,19 +44,19 @@ func (s *session) requestEvent(f pgwire.Frame) (audit.Event, error) {
 		query, err := pgwire.DecodeQuery(f)
 		return audit.DatabaseQuery{
 			Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
-			Query: audit.Redact(query.Value), Shortened: shortened(query.Truncated(), query.Length),
+			Query: s.text(query.Value), Shortened: shortened(query.Truncated(), query.Length),
 		}, err
 	case 'P':
 		parse, err := pgwire.DecodeParse(f)
 		return audit.StatementParse{
 			Session: s.next(), Database: s.auditDatabase(),
-			StatementName: parse.Statement, Query: audit.Redact(parse.Query.Value), Shortened: shortened(parse.Query.Truncated(), parse.Query.Length),
+			StatementName: parse.Statement, Query: s.text(parse.Query.Value), Shortened: shortened(parse.Query.Truncated(), parse.Query.Length),
 		}, err
 	case 'B':
 		bind, err := pgwire.DecodeBind(f)
 		return audit.StatementBind{
 			Session: s.next(), Database: s.auditDatabase(),
-			StatementName: bind.Statement, PortalName: bind.Portal, Parameters: readable(bind.Values), Shortened: shortened(bind.Truncated, f.Length),
+			StatementName: bind.Statement, PortalName: bind.Portal, Parameters: s.values(bind.Values), Shortened: shortened(bind.Truncated, f.Length),
 		}, err
 	case 'E':
 		execute, err := pgwire.DecodeExecute(f)
@@ -69,7 +74,7 @@ func (s *session) requestEvent(f pgwire.Frame) (audit.Event, error) {
 	call, err := pgwire.DecodeFunctionCall(f)
 	return audit.FunctionCall{
 		Session: s.next(), Database: s.auditDatabase(),
-		FunctionOID: call.OID, Arguments: readable(call.Args), Shortened: shortened(call.Truncated, f.Length),
+		FunctionOID: call.OID, Arguments: s.values(call.Args), Shortened: shortened(call.Truncated, f.Length),
 	}, err
 }
 
@@ -81,8 +86,20 @@ func shortened(truncated bool, size int) audit.Shortened {
 	return audit.Shortened{Truncated: true, FullSize: int64(size)}
 }
 
-// readable returns arguments as text: text as it was sent, binary values in base64.
-func readable(values []pgwire.Value) []string {
+// text returns a statement as policy wants it recorded: without its secrets, or
+// only its first word.
+func (s *session) text(sql string) string {
+	if s.decision.Limits.Record == resource.RecordTag {
+		return audit.CommandWord(sql)
+	}
+	return audit.Redact(sql)
+}
+
+// values returns arguments as text: text as it was sent, binary values in base64.
+func (s *session) values(values []pgwire.Value) []string {
+	if s.decision.Limits.Record == resource.RecordTag {
+		return nil
+	}
 	var texts []string
 	for _, v := range values {
 		switch {

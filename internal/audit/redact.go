@@ -28,7 +28,7 @@ func Redact(sql string) string {
 	if text, ok := redact(sql, 0); ok {
 		return text
 	}
-	return firstWord(sql) + " [redacted]"
+	return CommandWord(sql) + " [redacted]"
 }
 
 // maxNesting bounds how deep statements inside strings inside statements are read.
@@ -94,8 +94,8 @@ func hasConnectionPassword(text string) bool {
 	}
 }
 
-// firstWord returns the command, such as ALTER.
-func firstWord(sql string) string {
+// CommandWord returns the first word of a statement in capitals, such as ALTER.
+func CommandWord(sql string) string {
 	for rest := sql; rest != ""; {
 		t, ok := nextToken(rest)
 		if !ok {

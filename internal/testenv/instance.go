@@ -145,7 +145,9 @@ func (p *process) kill(tb testing.TB) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		tb.Fatal(err)
 	}
-	_ = <-p.done // it was killed
+	if err := <-p.done; err == nil {
+		tb.Error("the gateway ended by itself")
+	}
 }
 
 // built is the program, built once per test binary.
