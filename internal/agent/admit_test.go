@@ -147,6 +147,9 @@ func TestStartupParameters(t *testing.T) {
 	} {
 		t.Run(c.name+" "+c.value, func(t *testing.T) { c.want.check(t, testenv.Refused(t, with(c.name, c.value))) })
 	}
+	if got := testenv.Refused(t, with("options", "-c log_statement=none")); got.Code != "42501" || contains(got.Hint, "CONNECT") {
+		t.Errorf("a parameter for superusers: %s %s, hint: %s", got.Code, got.Message, got.Hint)
+	}
 	conn := testenv.Connect(t, with("options", "-c statement_timeout=1234 -c search_path=pg_temp"))
 	if got := text(t, conn, "SHOW statement_timeout"); got != "1234ms" {
 		t.Errorf("statement_timeout is %s", got)

@@ -28,10 +28,10 @@ func (d *database) adminHint(err error, admin, dbname string) error {
 		return err
 	}
 	hint := ""
-	switch pg.Code {
-	case insufficientPrivilege:
+	switch {
+	case lacksConnect(pg):
 		hint = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quote(dbname), quote(admin))
-	case invalidAuthorization:
+	case pg.Code == invalidAuthorization:
 		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n%s", quote(admin), certificateLines)
 	}
 	return withHint(err, fmt.Sprintf("the admin user %s cannot log in: %s", admin, pg.Message), hint)
@@ -45,14 +45,21 @@ func (s *session) connectHint(err error) error {
 	}
 	hint := ""
 	switch {
-	case pg.Code == insufficientPrivilege && s.lease != nil:
+	case lacksConnect(pg) && s.lease != nil:
 		hint = grantConnect(s.startup.Database(), s.decision.DatabaseRoles)
-	case pg.Code == insufficientPrivilege:
+	case lacksConnect(pg):
 		hint = grantConnect(s.startup.Database(), []string{s.decision.DatabaseUser})
 	case pg.Code == invalidAuthorization:
 		hint = certificateLines
 	}
 	return withHint(err, pg.Message, hint)
+}
+
+// lacksConnect reports whether a login was refused for want of the CONNECT
+// privilege. A start-up parameter that the user may not set has the same
+// SQLSTATE, and comes from elsewhere in the server.
+func lacksConnect(pg *pgconn.PgError) bool {
+	return pg.Code == insufficientPrivilege && (pg.Routine == "" || pg.Routine == "CheckMyDatabase")
 }
 
 // grantConnect lists one statement for each role; any one of them is enough.

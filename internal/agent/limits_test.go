@@ -1,96 +1,70 @@
 package agent_test
 
 import (
-	"slices"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/testenv"
 )
 
-// limitedRole is a role with one more option.
-func limitedRole(name, option string) string {
-	return "{kind: role, version: v7, metadata: {name: " + name + "}, spec: {options: {create_db_user_mode: keep, " + option + "}, " +
-		`allow: {db_labels: {"*": "*"}, db_names: ["*"]}}}`
-}
-
-func TestMaxConnections(t *testing.T) {
-	t.Parallel()
-	env := testenv.Shared(t)
-	env.Apply(t, limitedRole("two_at_once", "max_connections: 2"))
-	env.AddUser(t, "two_at_once", []string{"two_at_once"}, nil)
-	p := env.As(t, "two_at_once")
-	first := p.Connect(t, testenv.Database, "postgres")
-	p.Connect(t, testenv.Database, "postgres")
-	if refused := p.Refused(t, testenv.Database, "postgres"); refused.Code != "53300" || refused.Hint == "" {
-		t.Errorf("the third connection got %+v, want 53300 and a hint", refused)
+// awaitEnd waits until the gateway ends the session and returns what it said.
+func awaitEnd(t *testing.T, conn *pgx.Conn) *pgconn.PgError {
+	t.Helper()
+	_, err := conn.WaitForNotification(t.Context())
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		t.Fatalf("the session ended with %v", err)
 	}
-	testenv.Close(t, first)
-	testenv.Eventually(t, "there is room again", func() bool {
-		conn, err := testenv.TryConnect(t, p.Proxy(t, identity.Route{Database: testenv.Database}))
-		if err == nil {
-			testenv.Close(t, conn)
-		}
-		return err == nil
-	})
+	return pg
 }
 
 func TestIdleSessionEnds(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	env.Apply(t, limitedRole("sleepy", "client_idle_timeout: 300ms"))
-	env.AddUser(t, "sleepy", []string{"sleepy"}, nil)
-	env.As(t, "sleepy").Connect(t, testenv.Database, "postgres")
-	events := env.AwaitAudit(t, 1, of("sleepy", "T3006I"))
-	if got, want := events[0].Text("reason"), "Client exceeded idle timeout of 300ms"; got != want {
-		t.Errorf("reason %q, want %q", got, want)
+	env.Apply(t, `kind: role
+version: v7
+metadata: {name: sleepers}
+spec:
+  options: {create_db_user_mode: keep, client_idle_timeout: 1s}
+  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
+`)
+	env.AddUser(t, "sleeper", []string{"sleepers"}, nil)
+	conn := env.As(t, "sleeper").Connect(t, "example", "postgres")
+	if got := awaitEnd(t, conn); got.Code != "57P05" || !contains(got.Message, "idle timeout of 1s") {
+		t.Errorf("the session ended with %s %s", got.Code, got.Message)
 	}
-	testenv.Within(t, 5*time.Second, "the account is released", func() bool { return !env.Account(t, "sleepy").Login })
+	event := env.AwaitAudit(t, 1, of("sleeper", "T3006I"))[0]
+	if event.Text("event") != "client.disconnect" || !contains(event.Text("reason"), "idle timeout") {
+		t.Errorf("on record as %v", event)
+	}
+	awaitAccount(t, env, "sleeper", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 }
 
-func TestRecordLevels(t *testing.T) {
+// TestSessionEndsWithTheLogin where policy says so.
+func TestSessionEndsWithTheLogin(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	for _, test := range []struct {
-		level string
-		want  []string // texts of statements
-	}{
-		{"full", []string{"SELECT 'x', $1::int", "ALTER ROLE nobody_at_all PASSWORD '[redacted]'"}},
-		{"tag", []string{"SELECT", "ALTER"}},
-		{"none", nil},
-	} {
-		t.Run(test.level, func(t *testing.T) {
-			t.Parallel()
-			name := "recorded_" + test.level
-			env.Apply(t, limitedRole(name, "record_session: {db: "+test.level+"}"))
-			env.AddUser(t, name, []string{name}, nil)
-			conn := env.As(t, name).Connect(t, testenv.Database, "postgres")
-			if _, err := conn.Exec(t.Context(), "SELECT 'x', $1::int", pgx.QueryExecModeExec, 4711); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := conn.Exec(t.Context(), "ALTER ROLE nobody_at_all PASSWORD 's3cret'", pgx.QueryExecModeSimpleProtocol); err == nil {
-				t.Fatal("a role that does not exist was altered")
-			}
-			testenv.Close(t, conn)
-			env.AwaitAudit(t, 1, of(name, "TDB01I"))
-			var got []string
-			for _, e := range env.Audit(t, audit.Filter{User: name, Events: []string{"TDB02I", "TPG00I"}}) {
-				got = append(got, e.Text("db_query")+e.Text("query"))
-			}
-			if !slices.Equal(got, test.want) {
-				t.Errorf("recorded %q, want %q", got, test.want)
-			}
-			if test.level != "full" {
-				return
-			}
-			binds := env.Audit(t, of(name, "TPG01I"))
-			if len(binds) != 1 || !slices.Equal(binds[0]["parameters"].([]any), []any{"4711"}) {
-				t.Errorf("bind events %v, want one with 4711", binds)
-			}
-		})
+	env.Apply(t, `kind: role
+version: v7
+metadata: {name: brief}
+spec:
+  options: {create_db_user_mode: best_effort_drop, disconnect_expired_cert: true}
+  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
+`)
+	env.AddUser(t, "brief", []string{"brief"}, nil)
+	route := identity.Route{Database: "example"}
+	id := identity.Identity{User: "brief", Cluster: env.Cluster, Roles: []string{"brief"}, Route: route}
+	// It was issued an hour ago, for an hour and three seconds.
+	hourAgo := env.Authority(t, ca.User, func() time.Time { return time.Now().Add(3*time.Second - time.Hour) })
+	conn := testenv.Connect(t, env.As(t, "brief").DirectWith(t, route, forge(t, hourAgo, id)))
+	if got := awaitEnd(t, conn); got.Code != "57P01" || !contains(got.Message, "client certificate expired at") {
+		t.Errorf("the session ended with %s %s", got.Code, got.Message)
 	}
+	awaitAccount(t, env, "brief", testenv.Account{})
 }

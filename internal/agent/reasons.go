@@ -12,6 +12,14 @@ import (
 // The reasons for which the agent ends a running session, as the client reads
 // them. The SQLSTATEs are PostgreSQL's own for the same events.
 
+// noticeSibling tells a person why current_user is not the own name.
+func noticeSibling(account, user string) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityNotice, Code: "00000",
+		Message: fmt.Sprintf("connected as %q, because %q is in use with other db roles", account, user),
+	}
+}
+
 func endShutdown() *pgwire.Error {
 	return &pgwire.Error{
 		Severity: pgwire.SeverityFatal, Code: "57P01",

@@ -38,7 +38,8 @@ type session struct {
 	decision access.Decision
 	started  time.Time
 	// provision
-	lease *provision.Lease // nil when the database user is not ours to create
+	lease   *provision.Lease // nil when the database user is not ours to create
+	account string           // who logs in: the database user, or a sibling beside it
 	// connect
 	server        *pgwire.ServerConn
 	backend       *pgwire.Backend
@@ -86,7 +87,7 @@ func (s *session) steps(ctx context.Context) error {
 	if err := s.authorize(ctx); err != nil {
 		return err
 	}
-	ahead := s.dialAhead(ctx) // neither needs the other, so both at once
+	ahead := s.dialAhead(ctx, s.decision.DatabaseUser) // neither needs the other, so both at once
 	if err := s.provision(ctx); err != nil {
 		ahead.discard()
 		return err

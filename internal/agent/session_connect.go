@@ -30,12 +30,12 @@ type dialled struct {
 
 // dialAhead sets up TCP and TLS to PostgreSQL, which needs the name of the
 // database user but not that it exists.
-func (s *session) dialAhead(ctx context.Context) *dialled {
+func (s *session) dialAhead(ctx context.Context, account string) *dialled {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	d := &dialled{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.conn, d.err = s.database.dial(ctx, s.decision.DatabaseUser)
+		d.conn, d.err = s.database.dial(ctx, account)
 	}()
 	return d
 }
@@ -59,6 +59,10 @@ func (d *dialled) discard() {
 // connect logs in to PostgreSQL as the database user and tells the client that
 // the session is open, once the start of the session is on record.
 func (s *session) connect(ctx context.Context, ahead *dialled) error {
+	if s.account != s.decision.DatabaseUser { // a sibling needs a certificate of its own
+		ahead.discard()
+		ahead = s.dialAhead(ctx, s.account)
+	}
 	conn, err := ahead.wait()
 	if err != nil {
 		return s.connectHint(err)
@@ -93,7 +97,7 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 		if err := s.lease.Reactivate(ctx); err != nil {
 			return s.activationError(err)
 		}
-		if conn, err = s.database.dial(ctx, s.decision.DatabaseUser); err != nil {
+		if conn, err = s.database.dial(ctx, s.account); err != nil {
 			return err
 		}
 	}
@@ -102,7 +106,7 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 // startConfig passes the client's parameters on. The id of the session becomes
 // the application_name only where the client has set none.
 func (s *session) startConfig() pgwire.StartConfig {
-	cfg := pgwire.StartConfig{User: s.decision.DatabaseUser, Database: s.startup.Database(), ProtocolMinor: maxProtocolMinor}
+	cfg := pgwire.StartConfig{User: s.account, Database: s.startup.Database(), ProtocolMinor: maxProtocolMinor}
 	named := false
 	for _, p := range s.startup.Params {
 		switch p.Name {
@@ -132,6 +136,9 @@ func (s *session) welcome() error {
 		return s.server.Cancel(ctx, s.backend)
 	})
 	s.releaseCancel = release
+	if s.account != s.decision.DatabaseUser {
+		s.backend.Notices = noticeSibling(s.account, s.decision.DatabaseUser).AppendNotice(s.backend.Notices)
+	}
 	message := s.startup.AppendNegotiation(nil)
 	message = pgwire.AppendWelcome(message, s.backend, secret)
 	if err := s.conn.SetWriteDeadline(time.Now().Add(welcomeTimeout)); err != nil {

@@ -45,7 +45,7 @@ func (s *session) sessionStarted(ctx context.Context) error {
 		return err
 	}
 	s.recorded = true
-	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.decision.DatabaseUser,
+	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.account,
 		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
 	return nil
 }
@@ -89,7 +89,7 @@ func (s *session) sessionEnded(ctx context.Context, err error) {
 // together with the start of the session, which comes after it.
 func (s *session) userCreated(ctx context.Context, lease *provision.Lease, err error) {
 	s.post(ctx, audit.DatabaseUserCreate{
-		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.decision.DatabaseUser,
+		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.account,
 	})
 	if lease != nil {
 		r := lease.Result()
@@ -105,7 +105,7 @@ func (s *session) userReleased(ctx context.Context, o provision.Outcome, err err
 	}
 	s.post(ctx, audit.DatabaseUserDeactivate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: releaseOutcome(o, err),
-		Username: s.decision.DatabaseUser, Delete: o.Result == provision.Dropped,
+		Username: s.account, Delete: o.Result == provision.Dropped,
 	})
 }
 

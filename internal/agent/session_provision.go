@@ -13,6 +13,7 @@ import (
 // Where provisioning is off it does nothing: the database user exists already. A
 // decision that turns it on was made for a database that has a provisioner.
 func (s *session) provision(ctx context.Context) error {
+	s.account = s.decision.DatabaseUser
 	if !s.decision.Mode.Enabled() {
 		return nil
 	}
@@ -21,13 +22,14 @@ func (s *session) provision(ctx context.Context) error {
 		Roles:        s.decision.DatabaseRoles,
 		Mode:         provisionMode(s.decision.Mode),
 		DatabaseName: s.startup.Database(),
+		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
 	})
 	if err != nil {
 		err = s.activationError(err)
 		s.userCreated(ctx, nil, err)
 		return err
 	}
-	s.lease = lease
+	s.lease, s.account = lease, lease.User()
 	s.hold(s.decision.DatabaseRoles)
 	s.userCreated(ctx, lease, nil)
 	return nil

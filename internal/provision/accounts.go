@@ -26,6 +26,8 @@ type entry struct {
 	// The rest is guarded by accounts.mu.
 	users   int                  // of this entry; it is forgotten when nobody is left
 	leases  int                  // sessions that need the account active
+	set     string               // the roles that they need, see setOf
+	live    []uint32             // their backends
 	changes int                  // counts changes made through the gate
 	ended   map[uint32]time.Time // backends of sessions that have ended
 }
@@ -83,6 +85,7 @@ func (a *accounts) end(e *entry, pids []uint32) []uint32 {
 	maps.DeleteFunc(e.ended, func(_ uint32, since time.Time) bool { return now.Sub(since) > endedFor })
 	for _, pid := range pids {
 		e.ended[pid] = now
+		e.live = slices.DeleteFunc(e.live, func(live uint32) bool { return live == pid })
 	}
 	return slices.Collect(maps.Keys(e.ended))
 }
@@ -92,6 +95,7 @@ func (a *accounts) begin(e *entry, pid uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(e.ended, pid)
+	e.live = append(e.live, pid)
 }
 
 // changed counts a change of the account.

@@ -20,6 +20,8 @@ type Result struct {
 
 // Activate makes the account of a session able to log in with exactly the roles
 // wanted, and returns a lease that the caller must release, also when the login fails.
+// Where sessions of the user run with other roles, the account is a sibling with a
+// name of its own: see [Lease.User].
 //
 // Errors are faults: Invalid for names that PostgreSQL cannot hold, Conflict for
 // an account that is not managed, NotFound for a role that does not exist, Denied
@@ -27,14 +29,21 @@ type Result struct {
 // for a server that is read-only or cannot be reached. What PostgreSQL answered is
 // in the chain as *pgconn.PgError.
 func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
-	want, err := s.target(w)
+	if _, err := s.target(w); err != nil {
+		return nil, err
+	}
+	e, w, err := s.claim(w)
 	if err != nil {
 		return nil, err
 	}
 	database := s.database(w.DatabaseName)
 	s.backlog.setDatabase(database)
-	e := s.accounts.use(w.User)
-	s.accounts.lease(e, +1)
+	want, err := s.target(w)
+	if err != nil { // the name of a sibling is as good as the user's
+		s.accounts.lease(e, -1)
+		s.accounts.leave(e)
+		return nil, err
+	}
 	l := &Lease{s: s, entry: e, want: want, mode: w.Mode, database: database}
 	l.result, err = s.activate(ctx, e, database, want)
 	if err != nil {
@@ -129,6 +138,9 @@ type Lease struct {
 
 // Result says what the activation did.
 func (l *Lease) Result() Result { return l.result }
+
+// User returns the account to log in as: the user wanted, or a sibling.
+func (l *Lease) User() string { return l.want.user }
 
 // Reactivate activates the account again. Call it when PostgreSQL refuses the
 // database user's login with SQLSTATE 28000: another agent may have released the account

@@ -31,6 +31,9 @@ type Want struct {
 	Roles        []string // the roles it is to hold, no more and no less
 	Mode         Mode
 	DatabaseName string // the session's database; used when there is no default database
+	// Alone refuses, with a Conflict that names the sessions in the way, where the
+	// account is in use with other roles. Otherwise the session gets a sibling.
+	Alone bool
 }
 
 // maxName is the longest role name that PostgreSQL does not cut off (NAMEDATALEN - 1).
