@@ -74,3 +74,19 @@ func TestOtherSessionsDoNotNotice(t *testing.T) {
 		t.Errorf("a session was disturbed: %v", err)
 	}
 }
+
+// TestRolesReachRunningSessions adds a db role while a session runs.
+func TestRolesReachRunningSessions(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	conn := env.Hire(t, "widened", "keep", "widened_reader").Connect(t, testenv.Database, "postgres")
+	env.DBRole(t, "widened_writer")
+	env.Apply(t, testenv.Role("widened", "keep", "widened_reader", "widened_writer"))
+	testenv.Within(t, time.Second, "the session has the new db role", func() bool {
+		return text(t, conn, "SELECT pg_has_role('widened_writer', 'USAGE')::text") == "true"
+	})
+	second := env.As(t, "widened").Connect(t, testenv.Database, "postgres")
+	if got := text(t, second, "SELECT current_user::text"); got != "widened" {
+		t.Errorf("the next session runs as %s, want the same account", got)
+	}
+}

@@ -47,6 +47,8 @@ type session struct {
 	releaseCancel func() // forgets the cancel key; nil until there is one
 	greeted       bool   // the client has been told that the session is open
 
+	offers chan []string // db roles that policy adds while the session runs; holds one
+
 	mu     sync.Mutex // guards the fields below
 	held   []string   // db roles that the session was given; nil before it was
 	ending *pgwire.Error
@@ -57,7 +59,7 @@ type session struct {
 func (s *Server) handle(ctx context.Context, raw net.Conn) {
 	conn := tls.Server(raw, s.tlsConfig(ctx))
 	defer conn.Close()
-	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), ended: make(chan struct{})}
+	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), offers: make(chan []string, 1), ended: make(chan struct{})}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
 	sess.run(ctx)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"slices"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -31,8 +32,12 @@ func (s *Server) recheckSession(sess *session, view View) {
 		sess.end(endRevoked(fault.Of(err)))
 		return
 	}
-	if lost := sess.lost(decision.DatabaseRoles); len(lost) > 0 {
+	lost, gained := sess.compare(decision.DatabaseRoles)
+	switch {
+	case lost != nil:
 		sess.end(endNarrowed(lost))
+	case gained:
+		sess.offer(decision.DatabaseRoles)
 	}
 }
 
@@ -40,7 +45,7 @@ func (s *Server) recheckSession(sess *session, view View) {
 // the decision may have come too early for recheck to see them.
 func (s *session) hold(roles []string) {
 	s.mu.Lock()
-	s.held = roles
+	s.held = append([]string{}, roles...)
 	s.mu.Unlock()
 	if view, _ := s.agent.cfg.View(); view != s.view {
 		s.agent.mu.Lock()
@@ -49,15 +54,56 @@ func (s *session) hold(roles []string) {
 	}
 }
 
-// lost returns the db roles that the session holds and would not be given now.
-func (s *session) lost(roles []string) []string {
+// compare returns the db roles that the session holds and would not be given now,
+// and whether it would be given more.
+func (s *session) compare(roles []string) (lost []string, gained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var lost []string
+	if s.held == nil {
+		return nil, false // not given any yet
+	}
 	for _, held := range s.held {
 		if !slices.Contains(roles, held) {
 			lost = append(lost, held)
 		}
 	}
-	return lost
+	return lost, slices.ContainsFunc(roles, func(r string) bool { return !slices.Contains(s.held, r) })
+}
+
+// offer hands the session more db roles. The latest offer counts.
+func (s *session) offer(roles []string) {
+	for {
+		select {
+		case s.offers <- roles:
+			return
+		case <-s.offers:
+		}
+	}
+}
+
+// takeOffers widens the account while the session runs.
+func (s *session) takeOffers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case roles := <-s.offers:
+			if err := s.widen(ctx, roles); err != nil && ctx.Err() == nil {
+				s.log.Warn("session not given its new db roles", "db_roles", roles, "error", fault.Chain(err))
+			}
+		}
+	}
+}
+
+func (s *session) widen(ctx context.Context, roles []string) error {
+	if s.lease == nil {
+		return nil
+	}
+	widened, err := s.lease.Converge(ctx, roles)
+	if err != nil || !widened {
+		return err
+	}
+	s.hold(roles)
+	s.log.Info("session given more db roles", "db_roles", roles)
+	return nil
 }

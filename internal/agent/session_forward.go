@@ -14,6 +14,7 @@ func (s *session) forward(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchLimits(ctx, relay) })
+	watch.Go(func() { s.takeOffers(ctx) })
 	result := relay.Run(ctx)
 	stop()
 	watch.Wait()

@@ -32,6 +32,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 	if _, err := s.target(w); err != nil {
 		return nil, err
 	}
+	user := w.User
 	e, w, err := s.claim(w)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 		s.accounts.leave(e)
 		return nil, err
 	}
-	l := &Lease{s: s, entry: e, want: want, mode: w.Mode, database: database}
+	l := &Lease{s: s, entry: e, want: want, mode: w.Mode, database: database, sibling: w.User != user}
 	l.result, err = s.activate(ctx, e, database, want)
 	if err != nil {
 		// A commit may have gone through although its answer was lost.
@@ -127,6 +128,7 @@ type Lease struct {
 	want     target
 	mode     Mode
 	database string
+	sibling  bool // the account is not the person's own
 	result   Result
 
 	mu       sync.Mutex

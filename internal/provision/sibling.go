@@ -59,12 +59,12 @@ func (s *Server) claim(w Want) (*entry, Want, error) {
 	if e != nil {
 		return e, w, nil
 	}
-	if w.Alone {
-		return nil, w, fault.Newf(fault.Conflict, "roles for user %q have changed or differ from those of sessions that are open", w.User).
-			WithDetail(fmt.Sprintf("Sessions in the way (process ids): %s.", strings.Trim(fmt.Sprint(inTheWay), "[]"))).
-			WithHint("Quit all active connections and try again, or ask for the same db roles.")
+	if next := sibling(w); !w.Alone {
+		if e, _ = s.accounts.claim(next); e != nil { // else somebody has that very name
+			return e, next, nil
+		}
 	}
-	w = sibling(w)
-	e, _ = s.accounts.claim(w) // its name tells its roles, so nobody is in the way
-	return e, w, nil
+	return nil, w, fault.Newf(fault.Conflict, "roles for user %q have changed or differ from those of sessions that are open", w.User).
+		WithDetail(fmt.Sprintf("Sessions in the way (process ids): %s.", strings.Trim(fmt.Sprint(inTheWay), "[]"))).
+		WithHint("Quit all active connections and try again, or ask for the same db roles.")
 }
