@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/provision"
 )
 
@@ -81,13 +82,49 @@ func TestRolesChangeInPlace(t *testing.T) {
 		first := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
 		conn := w.login(t, alice)
 
-		second := activate(t, s, w.want(alice, provision.Keep, w.name("writer")))
+		if ok, err := first.Converge(t.Context(), []string{w.name("writer")}); !ok || err != nil {
+			t.Fatalf("converge: %t, %v", ok, err)
+		}
 		w.check(t, "policy has changed", alice, active(w.name("writer")))
+		second := activate(t, s, w.want(alice, provision.Keep, w.name("writer")))
+		if second.User() != alice || second.Result().Changed {
+			t.Errorf("the next session uses %s and wrote %q", second.User(), second.Result().Statements)
+		}
 
 		release(t, second, provision.StillActive)
 		w.logout(t, conn)
 		release(t, first, provision.Deactivated)
 		w.check(t, "after", alice, disabled())
+	})
+}
+
+func TestOtherRolesUseASibling(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		s, alice := w.agent(t), w.name("alice")
+		own := activate(t, s, w.want(alice, provision.Keep, w.name("reader"), w.name("writer")))
+		conn := w.login(t, alice)
+		beside := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
+		again := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
+		if beside.User() == alice || beside.User() != again.User() {
+			t.Fatalf("sessions with other roles use %s and %s", beside.User(), again.User())
+		}
+		w.check(t, "the own account", alice, active(w.name("reader"), w.name("writer")))
+		w.check(t, "the sibling", beside.User(), active(w.name("reader")))
+		if ok, err := beside.Converge(t.Context(), nil); ok || err != nil {
+			t.Errorf("a sibling was converged: %t, %v", ok, err)
+		}
+		alone := w.want(alice, provision.Keep)
+		alone.Alone = true
+		if _, err := s.Activate(t.Context(), alone); fault.KindOf(err) != fault.Conflict || fault.Of(err).Hint == "" {
+			t.Errorf("activation with other roles alone: %v, want a conflict with a hint", err)
+		}
+		w.logout(t, conn)
+		release(t, own, provision.Deactivated)
+		w.check(t, "the sibling still", beside.User(), active(w.name("reader")))
+		release(t, again, provision.StillActive)
+		release(t, beside, provision.Dropped)
+		w.check(t, "the sibling at last", beside.User(), gone())
 	})
 }
 
