@@ -1,12 +1,9 @@
 package agent_test
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/identity"
@@ -37,9 +34,8 @@ func TestDatabaseRegisteredAtRuntime(t *testing.T) {
 	cfg := nomad.Direct(t, identity.Route{Database: "oasis", DatabaseName: "postgres"})
 	env.Remove(t, "db", "oasis")
 	testenv.Within(t, time.Second, "the database is given up", func() bool { return !served(t, env, "oasis") })
-	_, err := conn.Exec(t.Context(), "SELECT 1")
-	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "57P01" || !contains(pg.Message, "not served any more") {
-		t.Errorf("the session ended with %v", err)
+	if end := awaitEnd(t, conn); end.Code != "57P01" || !contains(end.Message, "not served any more") {
+		t.Errorf("the session ended with %v", end)
 	}
 	awaitAccount(t, env, "nomad", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 	refusal{"3D000", `database "oasis" not found`, "postern db ls"}.check(t, testenv.Refused(t, cfg))

@@ -56,8 +56,7 @@ func (d *dialled) discard() {
 	}
 }
 
-// connect logs in to PostgreSQL as the database user and tells the client that
-// the session is open, once the start of the session is on record.
+// connect logs in to PostgreSQL as the database user and begins the session.
 func (s *session) connect(ctx context.Context, ahead *dialled) error {
 	if s.account != s.decision.DatabaseUser { // a sibling needs a certificate of its own
 		ahead.discard()
@@ -73,10 +72,28 @@ func (s *session) connect(ctx context.Context, ahead *dialled) error {
 	if s.lease != nil {
 		s.lease.Established(s.backend.PID)
 	}
-	if err := s.sessionStarted(ctx); err != nil {
+	return s.begin(ctx)
+}
+
+// begin puts the start of the session on record while the client is being told
+// that it is open. Nothing that the client sends is read before the start is
+// durable: no record, no statement.
+func (s *session) begin(ctx context.Context) error {
+	if err := s.agent.cfg.Audit.Err(); err != nil {
 		return err
 	}
-	return s.welcome()
+	recorded := make(chan error, 1)
+	event := s.startEvent()
+	go func() { recorded <- s.agent.cfg.Audit.Emit(ctx, event) }()
+	welcome := s.welcome()
+	if err := <-recorded; err != nil {
+		if welcome == nil {
+			_ = pgwire.WriteError(s.conn, pgwire.FromFault(s.shown(err)))
+		}
+		return err
+	}
+	s.sessionStarted()
+	return welcome
 }
 
 // logIn authenticates on conn, or on a new connection where the database user was

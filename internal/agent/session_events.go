@@ -33,21 +33,20 @@ func (s *session) auditDatabase() audit.Database {
 	return d
 }
 
-// sessionStarted puts the start of the session on record and returns when that
-// is durable: before then the client can do nothing.
-func (s *session) sessionStarted(ctx context.Context) error {
+// startEvent is the start of a session that came about.
+func (s *session) startEvent() audit.Event {
 	agent, _ := s.startup.Get("application_name")
-	err := s.agent.cfg.Audit.Emit(ctx, audit.DatabaseSessionStart{
+	return audit.DatabaseSessionStart{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
 		PID: s.backend.PID, UserAgent: agent,
-	})
-	if err != nil {
-		return err
 	}
+}
+
+// sessionStarted notes that the start is on record.
+func (s *session) sessionStarted() {
 	s.recorded = true
 	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.account,
 		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
-	return nil
 }
 
 // refused puts a session that did not come about on record, and tells the client why.

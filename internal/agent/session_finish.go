@@ -23,7 +23,7 @@ const (
 // server's process ends, the database user is released, the end is on record.
 func (s *session) finish(ctx context.Context, err error) {
 	ctx = context.WithoutCancel(ctx)
-	if !s.greeted {
+	if !s.greeted && !s.recorded {
 		s.refused(ctx, err)
 	}
 	if s.releaseCancel != nil {

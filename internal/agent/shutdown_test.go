@@ -33,9 +33,7 @@ func TestShutdownEndsSessionsProperly(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	sleeping.Wait()
-	_, idleErr := idle.Exec(t.Context(), "SELECT 1")
-	_, insideErr := inside.Exec(t.Context(), "SELECT 1")
-	for name, err := range map[string]error{"idle": idleErr, "inside": insideErr, "busy": slept} {
+	for name, err := range map[string]error{"idle": awaitEnd(t, idle), "inside": awaitEnd(t, inside), "busy": slept} {
 		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "57P01" || !contains(pg.Message, "shutting down") {
 			t.Errorf("%s: the session ended with %v", name, err)
 		}
