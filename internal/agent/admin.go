@@ -29,23 +29,27 @@ func adminParams() []pgwire.Param {
 // connectAdmin logs in as the admin user, the same way as sessions do, and hands
 // the connection to pgx.
 func (d *database) connectAdmin(ctx context.Context, dbname string) (*pgconn.PgConn, error) {
+	return d.connectAdminWith(ctx, dbname, adminParams())
+}
+
+func (d *database) connectAdminWith(ctx context.Context, dbname string, params []pgwire.Param) (*pgconn.PgConn, error) {
 	admin, _ := d.resource.AdminUser()
 	conn, err := d.dial(ctx, admin)
 	if err != nil {
 		return nil, fmt.Errorf("connect as admin user %s: %w", admin, err)
 	}
-	backend, err := conn.Start(ctx, pgwire.StartConfig{User: admin, Database: dbname, Params: adminParams()})
+	backend, err := conn.Start(ctx, pgwire.StartConfig{User: admin, Database: dbname, Params: params})
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))
 	}
-	params := map[string]string{}
+	statuses := map[string]string{}
 	for _, p := range backend.Params {
-		params[p.Name] = p.Value
+		statuses[p.Name] = p.Value
 	}
 	return pgconn.Construct(&pgconn.HijackedConn{
 		Conn: conn.Conn, PID: backend.PID, SecretKey: backend.Secret,
-		ParameterStatuses: params, TxStatus: backend.TxStatus, Config: pgxConfig(func(ctx context.Context) error { return conn.Cancel(ctx, backend) }),
+		ParameterStatuses: statuses, TxStatus: backend.TxStatus, Config: pgxConfig(func(ctx context.Context) error { return conn.Cancel(ctx, backend) }),
 	})
 }
 

@@ -13,9 +13,13 @@ import (
 )
 
 func newDB(a *App) *cobra.Command {
-	return group("db", "List databases and connect to them",
+	cmd := group("db", "List databases and connect to them",
 		"List the databases that you may use, and connect to them.",
 		newDBList(a), newDBConnect(a), newDBLogin(a), newDBLogout(a), newDBEnv(a), newDBConfig(a))
+	if a.name == programName { // it speaks to the hub of this machine
+		cmd.AddCommand(withHubFlags(newDBDoctor)(a))
+	}
+	return cmd
 }
 
 // connect prepares calls in the name of the login in use. The caller closes the hub.

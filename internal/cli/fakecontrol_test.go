@@ -19,6 +19,7 @@ func (h *fakeHub) controlRoutes(mux *http.ServeMux) {
 			Databases: []api.DatabaseHealth{{Name: "example", Status: "unhealthy", Message: "connection\x1b[31m refused"}},
 		}, nil
 	})
+	handle(mux, api.DoctorDatabase(), examine)
 	handle(mux, api.PutResources(), h.put)
 	handle(mux, api.ListResources(), func(_ *http.Request, in api.ListResourcesRequest) (api.ListResourcesResponse, error) {
 		h.mu.Lock()
@@ -65,6 +66,27 @@ func (h *fakeHub) controlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+api.AuditPath, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, h.events)
 	})
+}
+
+// examine finds something of every kind on example, nothing serious on legacy,
+// and nothing on other databases.
+func examine(_ *http.Request, in api.DoctorDatabaseRequest) (api.DoctorDatabaseResponse, error) {
+	out := api.DoctorDatabaseResponse{Findings: []api.Finding{}}
+	group := `CREATE ROLE "teleport-auto-user" NOLOGIN;`
+	advice := api.Finding{Severity: "advice", Check: "superuser", Problem: `the admin user "a" is a superuser`, Advice: "use one\nof its own"}
+	switch in.Name {
+	case "missing":
+		return out, fault.Newf(fault.NotFound, "database %q not found", in.Name)
+	case "legacy":
+		out.Findings = append(out.Findings, advice)
+	case "example":
+		out.Findings = append(out.Findings,
+			api.Finding{Severity: api.SeverityError, Check: "namesake", Problem: "role \x1b[31m exists", Breaks: "al is refused", SQL: []string{group, `GRANT "g" TO "al";`}, Advice: "rename"},
+			api.Finding{Severity: api.SeverityError, Check: "namesake", Problem: "role bo exists", Breaks: "bo is refused", SQL: []string{group, `GRANT "g" TO "bo";`}},
+			api.Finding{Severity: "warning", Check: "login", Problem: "no line", HBA: []string{"hostssl all all ::/0 cert", "hostssl all all 0.0.0.0/0 cert"}},
+			advice)
+	}
+	return out, nil
 }
 
 func (h *fakeHub) put(_ *http.Request, in api.PutResourcesRequest) (api.PutResourcesResponse, error) {

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"context"
+
 	"github.com/postern-db/postern/internal/agent"
 	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/hub"
 )
 
@@ -32,4 +35,11 @@ func (a agents) Sessions() int {
 		return 0
 	}
 	return a.agent.Sessions()
+}
+
+func (a agents) Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error) {
+	if a.agent == nil { // and so no database is registered
+		return nil, fault.Newf(fault.NotFound, "database %q is not served here", database)
+	}
+	return a.agent.Doctor(ctx, database, handouts)
 }

@@ -59,6 +59,8 @@ type Agents interface {
 	Registered() []Registered     // sorted by name
 	Health() []api.DatabaseHealth // sorted by name
 	Sessions() int                // open now
+	// Doctor examines the server of a database. Errors have a kind.
+	Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error)
 }
 
 // Server is a hub. Its methods are safe for concurrent use.
@@ -71,7 +73,9 @@ type Server struct {
 	signin *signin.Passwords
 	mux    *portmux.Mux
 	own    *ca.Leaf
-	agents func() Agents
+
+	userRoots ca.UserRoots
+	agents    func() Agents
 }
 
 // New opens the cluster in cfg.Store. It starts nothing. A cluster name that is
@@ -105,6 +109,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.own = s.ownCertificate()
+	s.userRoots = ca.UserRoots{}.With(cfg.Cluster, s.cas.user.Certificate())
 	return s, nil
 }
 

@@ -108,7 +108,7 @@ func (s *Server) webCaller(r *http.Request) caller {
 
 // UserRoots returns the authorities whose user certificates are accepted.
 func (s *Server) UserRoots() ca.UserRoots {
-	return ca.UserRoots{}.With(s.cfg.Cluster, s.cas.user.Certificate())
+	return s.userRoots
 }
 
 // DatabaseRoots returns the db authority.

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -174,5 +175,22 @@ func TestAddUser(t *testing.T) {
 	}
 	if _, err := stored(t, env, "user", "absent"); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("a user was made all the same: %v", err)
+	}
+}
+
+// TestSeedResourcesLoad as they stand in the seed guide.
+func TestSeedResourcesLoad(t *testing.T) {
+	t.Parallel()
+	env := testenv.Start(t, testenv.Options{NoServer: true})
+	for file, want := range map[string]string{"db.yaml": "db/example", "role-auto-db-users.yaml": "role/auto-db-users", "role-read-all-tables.yaml": "role/read_all_tables"} {
+		data, err := os.ReadFile("../../testdata/seed/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env.Apply(t, string(data))
+		kind, name, _ := strings.Cut(want, "/")
+		if _, err := stored(t, env, kind, name); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,0 +1,40 @@
+package api
+
+// DoctorDatabase examines a server as the agent that serves it sees it.
+func DoctorDatabase() Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse] {
+	return Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse]{"doctor-database", "/v1/databases/doctor", "Find what stands in the way of a database", HubOwner, 64 * kilobytes, slow}
+}
+
+// DoctorDatabaseRequest names a registered database.
+type DoctorDatabaseRequest struct {
+	Name string `json:"name"`
+}
+
+// DoctorDatabaseResponse lists the findings. Their SQL runs in this order.
+type DoctorDatabaseResponse struct {
+	Findings []Finding `json:"findings"`
+}
+
+// SeverityError is the severity of findings because of which sessions are refused.
+const SeverityError = "error"
+
+// Finding is something about a server that stands in the way of its users.
+type Finding struct {
+	Severity string   `json:"severity" doc:"error, warning or advice"`
+	Check    string   `json:"check" doc:"what was looked at, for programs"`
+	Problem  string   `json:"problem" doc:"what is the case"`
+	Breaks   string   `json:"breaks,omitempty" doc:"what does not work because of it"`
+	SQL      []string `json:"sql,omitempty" doc:"statements that repair it, for a superuser"`
+	HBA      []string `json:"pg_hba,omitempty" doc:"lines for pg_hba.conf that repair it"`
+	Advice   string   `json:"advice,omitempty" doc:"what to do besides, or instead"`
+}
+
+// Handout is what policy gives to some users of one database: the same roles on
+// the same logical databases.
+type Handout struct {
+	Users     []string
+	Roles     []string
+	Databases []string // "*" for every one
+	Except    []string // not these
+	Objects   bool     // and rights on objects, by db_permissions
+}

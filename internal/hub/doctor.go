@@ -1,0 +1,76 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// doctorDatabase has the agent of a database examine its server, against
+// everything that the current policy can ask of it.
+func (s *Server) doctorDatabase(ctx context.Context, _ caller, in api.DoctorDatabaseRequest) (api.DoctorDatabaseResponse, error) {
+	out := api.DoctorDatabaseResponse{Findings: []api.Finding{}}
+	r, err := s.registered(in.Name)
+	if err != nil {
+		return out, err
+	}
+	view, _ := s.View()
+	findings, err := s.agents().Doctor(ctx, in.Name, view.handouts(r))
+	out.Findings = append(out.Findings, findings...)
+	return out, err
+}
+
+// handouts returns what the users with automatic accounts can be given on a
+// database. Those who get the same are together.
+func (v *View) handouts(r Registered) []api.Handout {
+	same := map[string]int{} // position in all
+	var all []api.Handout
+	for _, name := range slices.Sorted(maps.Keys(v.users)) {
+		h, ok := v.handout(v.users[name], r)
+		if !ok {
+			continue
+		}
+		key := fmt.Sprintf("%q %q %q %t", h.Roles, h.Databases, h.Except, h.Objects)
+		i, seen := same[key]
+		if !seen {
+			i = len(all)
+			same[key] = i
+			all = append(all, h)
+		}
+		all[i].Users = append(all[i].Users, name)
+	}
+	return all
+}
+
+// handout returns what one user can be given, without the user. It reports false
+// for who may not use the database or needs no account there.
+func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
+	bound := v.policy.Bind(access.Request{User: user.GetName(), Roles: user.Spec.Roles, Traits: user.Spec.Traits})
+	o := bound.Overview(r.Database, r.Labels)
+	if !o.Visible || !o.Mode.Enabled() || len(o.AllowedNames) == 0 {
+		return api.Handout{}, false
+	}
+	h := api.Handout{Roles: o.DatabaseRoles, Databases: o.AllowedNames, Except: o.DeniedNames}
+	d := bound.Decide(access.Request{
+		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: anyName(o), MFAVerified: true,
+	})
+	h.Objects = slices.ContainsFunc(d.Permissions, func(p access.Permission) bool { return p.Effect == access.EffectAllow })
+	return h, true
+}
+
+// anyName returns a database name that is allowed: what roles give does not depend on it.
+func anyName(o access.Overview) string {
+	if o.AllowedNames[0] != "*" {
+		return o.AllowedNames[0]
+	}
+	name := "postgres"
+	for slices.Contains(o.DeniedNames, name) {
+		name += "_"
+	}
+	return name
+}
