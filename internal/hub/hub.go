@@ -142,9 +142,10 @@ func (s *Server) Serve(ctx context.Context, agents Agents) error {
 	web.TLSConfig = s.tlsConfig(ctx)
 	control := s.server(ctx, withCaller(func(r *http.Request) caller { return caller{owner: true, addr: "control socket"} }, mux))
 
+	conns := s.mux.Listener(webTarget) // before the port is served: what has no target is refused
 	var parts parts
 	parts.run(cancel, "public port", func() error { return s.mux.Serve(ctx) })
-	parts.run(cancel, "web server", func() error { return web.ServeTLS(s.mux.Listener(webTarget), "", "") })
+	parts.run(cancel, "web server", func() error { return web.ServeTLS(conns, "", "") })
 	parts.run(cancel, "control socket", func() error { return control.Serve(s.cfg.Control) })
 	parts.Go(func() {
 		s.views.watch(ctx, func(err error) { s.log.Error("resources not read", "error", fault.Chain(err)) })
