@@ -100,11 +100,14 @@ func (p *pump) read(buf []byte) (int, *pumpError) {
 		if err == nil {
 			continue
 		}
-		if !isTimeout(err) || !p.src.wasWoken() {
-			return 0, &pumpError{read: err}
-		}
+		// The source may have ended because of what waits to be written: the server's
+		// end can overtake the wake-up.
+		woken := isTimeout(err) && p.src.wasWoken()
 		if perr := p.inject(); perr != nil {
 			return 0, perr
+		}
+		if !woken {
+			return 0, &pumpError{read: err}
 		}
 	}
 }

@@ -181,9 +181,9 @@ func (r *Relay) Terminate(e *Error) {
 	grace := time.Now().Add(terminateGrace)
 	_ = r.client.SetWriteDeadline(grace)
 	_ = r.server.SetWriteDeadline(grace)
-	r.server.limitRead(grace)
-	r.server.wake() // before the client's end closes the server's, whose end would then be read first
 	r.client.limitRead(past)
+	r.server.limitRead(grace)
+	r.server.wake()
 }
 
 // LastClient returns when the client last sent something, for idle limits.

@@ -28,6 +28,9 @@ const (
 	KindStartup                       // a StartupMessage in clear text, to be refused politely
 )
 
+// TLS reports whether a ClientHello comes next.
+func (k Kind) TLS() bool { return k == KindTLS || k == KindNegotiatedTLS }
+
 func (k Kind) String() string {
 	switch k {
 	case KindTLS:

@@ -169,6 +169,7 @@ func Binary(t testing.TB) string {
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "postern"), "github.com/postern-db/postern/cmd/postern")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
 		t.Fatalf("build the program: %v\n%s", err, out)
 	}
 	built.dir = dir
