@@ -46,6 +46,38 @@ func TestInterruptCancelsInPSQL(t *testing.T) {
 	awaitAccount(t, env, "hasty", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 }
 
+// TestCancelAtThePublicPort: a native client without a local proxy, which sends
+// its cancel request to the public port in clear text.
+func TestCancelAtThePublicPort(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	conn := testenv.Connect(t, env.Hire(t, "native", "keep", "native_reader").Direct(t, identity.Route{Database: "example"}))
+	var slept error
+	var sleeping sync.WaitGroup
+	sleeping.Go(func() { _, slept = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
+	awaitQuery(t, env, "native", "pg_sleep")
+	sendCancel(t, "tcp", env.Address, conn.PgConn().PID(), []byte("nope"))
+	if len(queries(t, env, "native")) != 1 {
+		t.Fatal("a wrong key cancelled the statement")
+	}
+	sendCancel(t, "tcp", env.Address, conn.PgConn().PID(), conn.PgConn().SecretKey())
+	sleeping.Wait()
+	if pg, ok := errors.AsType[*pgconn.PgError](slept); !ok || pg.Code != "57014" {
+		t.Errorf("the statement ended with %v", slept)
+	}
+}
+
+// TestSessionInClearText: whoever comes without TLS is told so.
+func TestSessionInClearText(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	cfg := env.Hire(t, "careless", "keep").Direct(t, identity.Route{Database: "example"})
+	cfg.TLSConfig = nil
+	if refused := testenv.Refused(t, cfg); refused.Code != "28000" || !contains(refused.Message+refused.Hint, "TLS only", "sslmode=verify-full") {
+		t.Errorf("got %+v", refused)
+	}
+}
+
 // TestCancelKey: the process id is PostgreSQL's own, the secret is not, and only
 // the right pair cancels.
 func TestCancelKey(t *testing.T) {

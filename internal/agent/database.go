@@ -58,6 +58,8 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		Connect:         d.connectAdmin,
 		AdminName:       admin,
 		DefaultDatabase: defaultDatabase,
+		Scope:           s.cfg.Cluster + "/" + r.GetName(),
+		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
 		SweepInterval:   s.cfg.SweepInterval,
 		Swept:           func(o provision.Outcome) { s.swept(ctx, d, o) },
 		Log:             s.log.With(slog.String("database", r.GetName())),

@@ -20,6 +20,15 @@ func noticeSibling(account, user string) *pgwire.Error {
 	}
 }
 
+// noticeMissing tells a person that the session has less than policy gives it.
+func noticeMissing(missing *fault.Error) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityNotice, Code: "01007",
+		Message: "not all object permissions were given: " + missing.Text,
+		Hint:    missing.Hint,
+	}
+}
+
 func endShutdown() *pgwire.Error {
 	return &pgwire.Error{
 		Severity: pgwire.SeverityFatal, Code: "57P01",

@@ -14,6 +14,7 @@ import (
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/portmux"
 	"github.com/postern-db/postern/internal/provision"
 )
 
@@ -38,8 +39,9 @@ type session struct {
 	decision access.Decision
 	started  time.Time
 	// provision
-	lease   *provision.Lease // nil when the database user is not ours to create
-	account string           // who logs in: the database user, or a sibling beside it
+	lease   *provision.Lease  // nil when the database user is not ours to create
+	account string            // who logs in: the database user, or a sibling beside it
+	bundle  *provision.Bundle // holds the object permissions; nil without any
 	// connect
 	server        *pgwire.ServerConn
 	backend       *pgwire.Backend
@@ -57,6 +59,10 @@ type session struct {
 
 // handle serves one connection, TLS not yet begun, until it is over.
 func (s *Server) handle(ctx context.Context, raw net.Conn) {
+	if hello, ok := portmux.HelloOf(raw); ok && !hello.Kind.TLS() {
+		s.handlePlain(ctx, raw)
+		return
+	}
 	conn := tls.Server(raw, s.tlsConfig(ctx))
 	defer conn.Close()
 	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), offers: make(chan []string, 1), ended: make(chan struct{})}

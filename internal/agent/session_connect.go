@@ -156,6 +156,9 @@ func (s *session) welcome() error {
 	if s.account != s.decision.DatabaseUser {
 		s.backend.Notices = noticeSibling(s.account, s.decision.DatabaseUser).AppendNotice(s.backend.Notices)
 	}
+	if s.bundle != nil && s.bundle.Result().Missing != nil {
+		s.backend.Notices = noticeMissing(s.bundle.Result().Missing).AppendNotice(s.backend.Notices)
+	}
 	message := s.startup.AppendNegotiation(nil)
 	message = pgwire.AppendWelcome(message, s.backend, secret)
 	if err := s.conn.SetWriteDeadline(time.Now().Add(welcomeTimeout)); err != nil {

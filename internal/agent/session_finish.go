@@ -31,6 +31,7 @@ func (s *session) finish(ctx context.Context, err error) {
 	}
 	s.finishServer(ctx)
 	s.release(ctx)
+	s.releaseBundle()
 	s.sessionEnded(ctx, err)
 	if s.database != nil {
 		s.database.sessions.Done()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -17,15 +18,12 @@ func (s *session) provision(ctx context.Context) error {
 	if !s.decision.Mode.Enabled() {
 		return nil
 	}
-	lease, err := s.database.provisioner.Activate(ctx, provision.Want{
-		User:         s.decision.DatabaseUser,
-		Roles:        s.decision.DatabaseRoles,
-		Mode:         provisionMode(s.decision.Mode),
-		DatabaseName: s.startup.Database(),
-		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
-	})
+	lease, err := s.activate(ctx)
+	if s.bundle != nil && errors.Is(err, provision.ErrBundleGone) {
+		s.releaseBundle()
+		lease, err = s.activate(ctx)
+	}
 	if err != nil {
-		err = s.activationError(err)
 		s.userCreated(ctx, nil, err)
 		return err
 	}
@@ -33,6 +31,25 @@ func (s *session) provision(ctx context.Context) error {
 	s.hold(s.decision.DatabaseRoles)
 	s.userCreated(ctx, lease, nil)
 	return nil
+}
+
+// activate makes the bundle, then the account that holds it.
+func (s *session) activate(ctx context.Context) (*provision.Lease, error) {
+	if err := s.prepareBundle(ctx); err != nil {
+		return nil, err
+	}
+	lease, err := s.database.provisioner.Activate(ctx, provision.Want{
+		User:         s.decision.DatabaseUser,
+		Roles:        s.decision.DatabaseRoles,
+		Bundle:       s.bundleRole(),
+		Mode:         provisionMode(s.decision.Mode),
+		DatabaseName: s.startup.Database(),
+		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
+	})
+	if err != nil {
+		return nil, s.activationError(err)
+	}
+	return lease, nil
 }
 
 // activationError says what was tried, and keeps the kind, the SQLSTATE and the

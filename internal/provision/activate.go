@@ -52,7 +52,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 		s.accounts.lease(e, -1)
 		s.accounts.leave(e)
 		s.sweepSoon()
-		return nil, err
+		return nil, s.bundleGone(w.Bundle, err)
 	}
 	return l, nil
 }

@@ -19,10 +19,11 @@ func (l *Lease) Converge(ctx context.Context, roles []string) (bool, error) {
 	if l.sibling {
 		return false, nil
 	}
-	want, err := l.s.target(Want{User: l.want.user, Roles: roles, Mode: l.mode})
+	want, err := l.s.target(Want{User: l.want.user, Roles: roles, Bundle: l.want.bundle, Mode: l.mode})
 	if err != nil {
 		return false, err
 	}
+	want.place = l.want.place
 	l.s.accounts.rename(l.entry, setOf(roles))
 	if _, err := l.s.activate(ctx, l.entry, l.database, want); err != nil {
 		return false, err

@@ -20,6 +20,13 @@
 // whatever their name. A managed account that is to be dropped when its
 // last session ends says so in its comment, so that every agent knows it after a crash.
 //
+// # Object permissions
+//
+// Tables and other objects are never granted to an account but to a bundle: a
+// role that holds what one policy gives in one logical database, which
+// [Server.Bundle] makes and keeps equal to policy, and which the account holds like
+// any other role. See docs/decisions/0007-bundles.md.
+//
 // # Several agents on one server
 //
 // Agents need not know of each other. See docs/decisions/0002-provisioning-locks.md

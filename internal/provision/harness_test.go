@@ -50,14 +50,14 @@ func newWorld(t testing.TB, pg *pgtest.Server, admin string) *world {
 func (w *world) ensureAdmins(t testing.TB) {
 	t.Helper()
 	w.exec(t, "SELECT pg_advisory_lock(1)")
-	for _, role := range []string{limitedAdmin + " LOGIN CREATEROLE", superAdmin + " LOGIN SUPERUSER", `"` + provision.Group + `" NOLOGIN`} {
+	for _, role := range []string{limitedAdmin + " LOGIN CREATEROLE", superAdmin + " LOGIN SUPERUSER", `"` + provision.Group + `" NOLOGIN`, `"` + provision.BundleGroup + `" NOLOGIN`} {
 		_, err := w.dba.Exec(t.Context(), "CREATE ROLE "+role)
 		if code := pgCode(err); err != nil && code != "42710" && code != "23505" {
 			t.Fatal(err)
 		}
 	}
 	// As installations do it. It also makes the admin a member of the group.
-	_, err := w.dba.Exec(t.Context(), `GRANT "`+provision.Group+`" TO `+limitedAdmin+" WITH ADMIN OPTION")
+	_, err := w.dba.Exec(t.Context(), `GRANT "`+provision.Group+`", "`+provision.BundleGroup+`" TO `+limitedAdmin+" WITH ADMIN OPTION")
 	if err != nil && pgCode(err) != "XX000" {
 		t.Fatal(err)
 	}

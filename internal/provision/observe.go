@@ -60,10 +60,18 @@ type membership struct {
 	Inherit   bool   `json:"inherit"`
 	Set       bool   `json:"set"`
 	Revocable bool   `json:"revocable"` // the admin may act for the grantor
+	Bundle    bool   `json:"bundle"`    // the role is a bundle
 }
 
 // plain reports whether m grants the use of the role and nothing beyond it.
 func (m membership) plain() bool { return !m.Admin && m.Inherit && m.Set }
+
+// passive reports whether m grants what the role holds, and where that can be
+// told apart not the right to become it: then nothing is done or owned in a
+// bundle's name.
+func (m membership) passive(version int) bool {
+	return !m.Admin && m.Inherit && m.Set == (version < version16)
+}
 
 // role is a role that was asked for.
 type role struct {
@@ -113,6 +121,8 @@ SELECT pg_catalog.json_build_object(
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
           'role', pg_catalog.pg_get_userbyid(held.roleid), 'grantor', pg_catalog.pg_get_userbyid(held.grantor),
           'admin', held.admin_option, 'inherit', held.inherit_option, 'set', held.set_option,
+          'bundle', EXISTS (SELECT FROM pg_catalog.pg_auth_members b JOIN pg_catalog.pg_roles g ON g.oid = b.roleid
+            WHERE b.member = held.roleid AND NOT b.admin_option AND g.rolname = '` + BundleGroup + `'),
           'revocable', (SELECT rolsuper FROM self)
             OR pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
             OR pg_catalog.pg_has_role(held.roleid, 'MEMBER WITH ADMIN OPTION') AND COALESCE(
@@ -142,6 +152,7 @@ const setupSQL = `SELECT
   pg_catalog.set_config('lock_timeout', '5s', false),
   pg_catalog.set_config('statement_timeout', '15s', false),
   pg_catalog.set_config('idle_in_transaction_session_timeout', '15s', false),
+  pg_catalog.set_config('jit', 'off', false), -- compiling costs more than any query of ours
   pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),
   pg_catalog.set_config('standard_conforming_strings', 'on', false)`
 

@@ -3,6 +3,7 @@ package provision
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // dropMarker is the comment of an account that is dropped after its last session.
@@ -90,7 +91,8 @@ func attributeWords(acc account, want target) []string {
 }
 
 // planMemberships makes the account hold exactly the roles wanted, each once or
-// more often plainly: without ADMIN OPTION, inherited, and usable with SET ROLE.
+// more often plainly: without ADMIN OPTION, inherited, and usable with SET ROLE
+// unless it is a bundle. Bundles of other places stay while the account is in use.
 func planMemberships(have state, want target) (steps []statement, stuck []membership) {
 	if want.keepRoles {
 		return nil, nil
@@ -98,9 +100,12 @@ func planMemberships(have state, want target) (steps []statement, stuck []member
 	held := map[string]bool{}
 	for _, m := range have.Account.Memberships {
 		wanted := slices.Contains(want.roles, m.Role)
+		isBundle := m.Bundle && strings.HasPrefix(m.Role, bundlePrefix)
 		switch {
-		case wanted && m.plain():
+		case wanted && m.Role != want.bundle && m.plain(), wanted && m.Role == want.bundle && m.passive(have.Version):
 			held[m.Role] = true
+		case want.login && isBundle && !strings.HasPrefix(m.Role, want.place) && m.passive(have.Version):
+			continue
 		case !m.Revocable:
 			stuck = append(stuck, m)
 		default:
@@ -110,11 +115,14 @@ func planMemberships(have state, want target) (steps []statement, stuck []member
 			steps = append(steps, statement{action: revoke, user: want.user, role: m.Role, held: m})
 		}
 	}
-	options := implied
-	if have.Version >= version16 {
-		options = explicit
-	}
 	for _, role := range want.roles {
+		options := implied
+		if have.Version >= version16 {
+			options = explicit
+			if role == want.bundle {
+				options = passive
+			}
+		}
 		if !held[role] {
 			steps = append(steps, statement{action: grant, user: want.user, role: role, options: options})
 		}

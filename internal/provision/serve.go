@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -20,6 +21,9 @@ const (
 // went wrong, until ctx ends. A server that cannot be reached is tried again with
 // growing pauses. Serve returns nil.
 func (s *Server) Serve(ctx context.Context) error {
+	var follow sync.WaitGroup
+	follow.Go(func() { s.followBundles(ctx) })
+	defer follow.Wait()
 	failures := 0
 	for {
 		pause := s.cfg.SweepInterval

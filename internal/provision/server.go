@@ -36,6 +36,18 @@ type Config struct {
 	// Swept, if set, is called by Serve for each account that a sweep changed or
 	// could not release; for the latter once for each reason. It must not block for long.
 	Swept func(Outcome)
+	// Scope tells the bundles of this registered server from those that other
+	// clusters and registrations keep on the same PostgreSQL server.
+	Scope string
+	// BundleInterval is how often bundles in use are compared with policy and
+	// schema. Default 3 seconds.
+	BundleInterval time.Duration
+	// BundleUnused is how long a bundle without database users is kept. Default 1 hour.
+	BundleUnused time.Duration
+	// BundleChanged, if set, is called by Serve for each bundle that it changed, or
+	// could not keep equal to policy, and for each account with direct grants. What
+	// fails is reported once for each reason. It must not block for long.
+	BundleChanged func(BundleChange)
 	// Log receives what nobody waits for. Default: discarded.
 	Log *slog.Logger
 }
@@ -47,6 +59,7 @@ type Server struct {
 	log      *slog.Logger
 	pool     *pool
 	accounts *accounts
+	bundles  *bundles
 	backlog  backlog
 	wake     chan struct{} // asks Serve for a sweep soon
 }
@@ -68,10 +81,16 @@ func New(cfg Config) (*Server, error) {
 	if cfg.SweepInterval <= 0 {
 		cfg.SweepInterval = time.Minute
 	}
+	if cfg.BundleInterval <= 0 {
+		cfg.BundleInterval = 3 * time.Second
+	}
+	if cfg.BundleUnused <= 0 {
+		cfg.BundleUnused = time.Hour
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), wake: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), bundles: newBundles(), wake: make(chan struct{}, 1)}
 	s.pool = newPool(s.connect, cfg.MaxConns)
 	return s, nil
 }

@@ -38,6 +38,8 @@ const (
 	implied grantOptions = iota
 	// explicit: since 16 they depend on the member's INHERIT unless they are named.
 	explicit
+	// passive: since 16, without the right to SET ROLE.
+	passive
 )
 
 // String returns the statement as SQL.
@@ -63,8 +65,12 @@ func (s statement) String() string {
 		return sql
 	case grant:
 		sql := "GRANT " + quote(s.role) + " TO " + user
-		if s.options == explicit {
+		switch s.options {
+		case explicit:
 			sql += " WITH ADMIN FALSE, INHERIT TRUE, SET TRUE"
+		case passive:
+			sql += " WITH ADMIN FALSE, INHERIT TRUE, SET FALSE"
+		case implied:
 		}
 		return sql
 	case drop:

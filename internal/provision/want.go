@@ -29,6 +29,7 @@ func (m Mode) String() string {
 type Want struct {
 	User         string   // the database user
 	Roles        []string // the roles it is to hold, no more and no less
+	Bundle       string   // beside them the bundle of its database, see [Server.Bundle]; "" for none
 	Mode         Mode
 	DatabaseName string // the session's database; used when there is no default database
 	// Alone refuses, with a Conflict that names the sessions in the way, where the
@@ -89,6 +90,12 @@ type target struct {
 	keepRoles bool
 	roles     []string // sorted, without repetition and without the group
 	drop      bool     // the comment says that the account goes after use
+
+	bundle string // the one of roles that is a bundle
+	// place is what the names of the bundles begin with that the session's database
+	// has. Bundles of other places belong to other sessions of the user, and are
+	// left to the release. Empty: no bundle is left alone.
+	place string
 }
 
 // target returns what an active account looks like.
@@ -100,7 +107,10 @@ func (s *Server) target(w Want) (target, error) {
 		return target{}, err
 	}
 	roles := append(slices.Clone(w.Roles), s.cfg.ExtraRoles...)
+	if w.Bundle != "" {
+		roles = append(roles, w.Bundle)
+	}
 	slices.Sort(roles)
-	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group })
-	return target{user: w.User, login: true, roles: roles, drop: w.Mode == Drop}, nil
+	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group || r == BundleGroup })
+	return target{user: w.User, login: true, roles: roles, drop: w.Mode == Drop, bundle: w.Bundle, place: s.place(w.DatabaseName)}, nil
 }
