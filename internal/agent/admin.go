@@ -43,6 +43,7 @@ func (d *database) connectAdminWith(ctx context.Context, dbname string, params [
 		conn.Close()
 		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))
 	}
+	d.traits.learn(backend)
 	statuses := map[string]string{}
 	for _, p := range backend.Params {
 		statuses[p.Name] = p.Value

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -25,6 +26,12 @@ func TestKilledGatewayIsRepairedByTheNext(t *testing.T) {
 		conns = append(conns, person.Connect(t, "example", "postgres"), person.Connect(t, "example", "postgres"))
 	}
 	exec(t, conns[0], "BEGIN", "CREATE TEMPORARY TABLE scratch (n int)")
+	for _, conn := range conns[1:4] { // busy, so that PostgreSQL does not look at its client
+		go func() { _, _ = conn.Exec(context.Background(), "SELECT pg_sleep(600)") }()
+	}
+	for i := range 2 {
+		awaitQuery(t, env, fmt.Sprintf("user%d", i), "pg_sleep")
+	}
 	if got := env.Sessions(t); got != 10 {
 		t.Fatalf("%d sessions are open", got)
 	}

@@ -31,6 +31,8 @@ type database struct {
 	work     sync.WaitGroup     // background work
 	sessions sync.WaitGroup     // sessions that may still need the provisioner
 
+	traits serverTraits
+
 	mu     sync.Mutex // guards the fields below
 	health api.DatabaseHealth
 }

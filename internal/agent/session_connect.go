@@ -96,8 +96,9 @@ func (s *session) begin(ctx context.Context) error {
 	return welcome
 }
 
-// logIn authenticates on conn, or on a new connection where the database user was
-// found disabled: then another agent has just released it, and it is activated again.
+// logIn authenticates on conn. It tries again, on a new connection, where the
+// database user was found disabled: then another agent has just released it, and it
+// is activated again; and where the server refused a setting of ours.
 func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -105,14 +106,20 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 		s.backend, err = conn.Start(ctx, s.startConfig())
 		if err == nil {
 			s.server = conn
+			s.database.traits.learn(s.backend)
 			return nil
 		}
 		conn.Close()
-		if s.lease == nil || try == maxLogins || !loginRefused(err) {
+		switch {
+		case try == maxLogins:
 			return err
-		}
-		if err := s.lease.Reactivate(ctx); err != nil {
-			return s.activationError(err)
+		case s.database.traits.refusesClientCheck(err):
+		case s.lease == nil || !loginRefused(err):
+			return err
+		default:
+			if err := s.lease.Reactivate(ctx); err != nil {
+				return s.activationError(err)
+			}
 		}
 		if conn, err = s.database.dial(ctx, s.account); err != nil {
 			return err
@@ -137,6 +144,7 @@ func (s *session) startConfig() pgwire.StartConfig {
 	if !named {
 		cfg.Params = append(cfg.Params, pgwire.Param{Name: "application_name", Value: "postern " + s.id})
 	}
+	cfg.Params = append(cfg.Params, s.database.traits.clientCheckParams(cfg.Params)...)
 	return cfg
 }
 

@@ -106,7 +106,7 @@ func lackingAdminOption(have state, steps []statement) []string {
 			if i := slices.IndexFunc(have.Roles, func(r role) bool { return r.Name == step.role }); i >= 0 && !have.Roles[i].AdminOf {
 				missing = append(missing, step.role)
 			}
-		case createGroup, revoke: // a revoke that is not allowed was never planned
+		case createGroup, revoke, disown: // a revoke that is not allowed was never planned, and disown is for older versions
 		}
 	}
 	slices.Sort(missing)
@@ -175,7 +175,7 @@ func (s *Server) applyFault(step statement, err error) error {
 			return f.WithHint("run as superuser: " + grantAdminSQL([]string{step.role}, s.cfg.AdminName))
 		case createGroup:
 			return f.WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " CREATEROLE;")
-		case createAccount, comment, alter, drop:
+		case createAccount, comment, alter, disown, drop:
 			return f.WithHint("the statement was: " + sql + "; run as superuser what the admin user " + quote(s.cfg.AdminName) + " may not")
 		}
 		return f

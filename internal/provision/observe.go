@@ -38,6 +38,9 @@ type account struct {
 	Comment     string       `json:"comment"`     // empty: none
 	Memberships []membership `json:"memberships"` // direct ones, without the group
 	Sessions    []uint32     `json:"sessions"`    // process ids of its backends
+	// Heirs are members of the account. Before version 15 everybody may make others
+	// members of the own role, who then have its rights.
+	Heirs []string `json:"heirs"`
 }
 
 func (a account) exists() bool { return a.OID != 0 }
@@ -128,6 +131,9 @@ SELECT pg_catalog.json_build_object(
             OR pg_catalog.pg_has_role(held.roleid, 'MEMBER WITH ADMIN OPTION') AND COALESCE(
               (SELECT pg_catalog.pg_has_role(g.oid, 'USAGE') FROM pg_catalog.pg_roles g WHERE g.oid = held.grantor), false)))
       FROM held WHERE held.roleid NOT IN (SELECT oid FROM grp)),
+    'heirs', (SELECT pg_catalog.json_agg(pg_catalog.pg_get_userbyid(h.member)) FROM pg_catalog.pg_auth_members h
+      WHERE h.roleid = acc.oid AND NOT h.admin_option AND h.member <> (SELECT oid FROM self)
+        AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 150000),
     'sessions', (SELECT pg_catalog.json_agg(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = acc.oid))
     FROM acc),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(

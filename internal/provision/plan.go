@@ -36,6 +36,11 @@ func plan(have state, want target) (steps []statement, stuck []membership) {
 	if words := attributeWords(acc, want); len(words) > 0 {
 		steps = append(steps, statement{action: alter, user: want.user, words: words})
 	}
+	if !want.keepRoles {
+		for _, heir := range slices.Sorted(slices.Values(acc.Heirs)) {
+			steps = append(steps, statement{action: disown, user: want.user, role: heir})
+		}
+	}
 	members, stuck := planMemberships(have, want)
 	steps = append(steps, members...)
 	lock := lockOf(acc, want)
@@ -70,7 +75,8 @@ func loginWord(login bool) string {
 func attributeWords(acc account, want target) []string {
 	var words []string
 	if acc.Login != want.login {
-		words = append(words, loginWord(want.login))
+		// A person can give the own account a password. It must not open another door.
+		words = append(words, loginWord(want.login), "PASSWORD NULL")
 	}
 	for _, power := range []struct {
 		held bool

@@ -39,8 +39,8 @@ func TestPlan(t *testing.T) {
 	by := func(grantor string) func(*membership) { return func(m *membership) { m.Grantor = grantor } }
 	foreign := func(m *membership) { m.Revocable = false }
 	const (
-		login   = `ALTER ROLE "alice" LOGIN`
-		nologin = `ALTER ROLE "alice" NOLOGIN`
+		login   = `ALTER ROLE "alice" LOGIN PASSWORD NULL`
+		nologin = `ALTER ROLE "alice" NOLOGIN PASSWORD NULL`
 		lock    = `COMMENT ON ROLE "alice" IS NULL`
 		marked  = `COMMENT ON ROLE "alice" IS 'Managed by Postern; dropped after its last session.'`
 		group   = `CREATE ROLE "teleport-auto-user" NOLOGIN`
@@ -128,6 +128,8 @@ func model(s state, steps []statement) (state, error) {
 				return s, fmt.Errorf("%v: exists, or no group", step)
 			}
 			acc = account{OID: 2, Managed: true, Inherit: true, Login: slices.Contains(step.words, "LOGIN")}
+		case disown:
+			acc.Heirs = slices.DeleteFunc(slices.Clone(acc.Heirs), func(h string) bool { return h == step.role })
 		case comment:
 			acc.Comment = step.text
 		case alter:

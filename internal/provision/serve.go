@@ -13,22 +13,28 @@ const (
 	// The pauses after a sweep that failed: the server may be about to come back.
 	firstSweepPause = time.Second
 	lastSweepPause  = 30 * time.Second
+	// settling is how long after its start a Server sweeps every second: of sessions
+	// that a crash cut off, some backends notice only then.
+	settling = 15 * time.Second
 	// betweenSweeps keeps sessions that fail in a row from causing a sweep each.
 	betweenSweeps = time.Second
 )
 
-// Serve sweeps at once, every Config.SweepInterval, and soon after something
-// went wrong, until ctx ends. A server that cannot be reached is tried again with
+// Serve sweeps at once and each second for a while, then every
+// Config.SweepInterval, and soon after something went wrong, until ctx ends. A server that cannot be reached is tried again with
 // growing pauses. Serve returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	var follow sync.WaitGroup
 	follow.Go(func() { s.followBundles(ctx) })
 	defer follow.Wait()
-	failures := 0
+	failures, start := 0, time.Now()
 	for {
 		pause := s.cfg.SweepInterval
 		if s.sweepOnce(ctx) {
 			failures = 0
+			if time.Since(start) < settling {
+				pause = min(pause, firstSweepPause)
+			}
 		} else {
 			pause = min(firstSweepPause<<min(failures, 5), lastSweepPause, pause)
 			failures++

@@ -14,6 +14,7 @@ const (
 	createAccount
 	comment // on the account; takes the account's lock
 	alter   // the account's attributes
+	disown  // somebody else's membership of the account's role
 	revoke  // a membership of the account
 	grant   // a membership to the account
 	drop    // the account
@@ -25,7 +26,7 @@ type statement struct {
 	user    string
 	text    string       // of the comment
 	words   []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
-	role    string       // of grant and revoke
+	role    string       // of grant and revoke; of disown: who is a member
 	held    membership   // of revoke: what is revoked
 	options grantOptions // of grant
 }
@@ -57,6 +58,8 @@ func (s statement) String() string {
 		return "COMMENT ON ROLE " + user + " IS " + quoteLiteral(s.text)
 	case alter:
 		return "ALTER ROLE " + user + " " + strings.Join(s.words, " ")
+	case disown:
+		return "REVOKE " + user + " FROM " + quote(s.role)
 	case revoke:
 		sql := "REVOKE " + quote(s.role) + " FROM " + user
 		if s.held.Grantor != "" {
