@@ -75,6 +75,11 @@ func askTerminal(ctx context.Context, fd int, prompt string) (string, error) {
 		err  error
 	}
 	read := make(chan line, 1)
+	// Before the prompt: what a fast typist, or a program, enters at once must not show.
+	if err := hideInput(fd); err != nil {
+		return "", err
+	}
+	defer func() { _ = term.Restore(fd, before) }()
 	if _, err := io.WriteString(os.Stderr, prompt); err != nil {
 		return "", err
 	}
@@ -91,6 +96,6 @@ func askTerminal(ctx context.Context, fd int, prompt string) (string, error) {
 		return string(got.text), got.err
 	case <-ctx.Done():
 		_, _ = io.WriteString(os.Stderr, "\n")
-		return "", errors.Join(fault.New(fault.Invalid, "interrupted"), term.Restore(fd, before))
+		return "", fault.New(fault.Invalid, "interrupted")
 	}
 }
