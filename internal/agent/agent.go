@@ -15,6 +15,7 @@ import (
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/ca"
+	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
@@ -43,8 +44,8 @@ type Config struct {
 	// View returns the current resources and a channel that is closed when there
 	// are newer ones.
 	View func() (View, <-chan struct{})
-	// UserRoots returns the authorities whose user certificates are accepted.
-	UserRoots func() ca.UserRoots
+	// VerifyUser returns who a client's certificates speak for, or Unauthenticated.
+	VerifyUser func([]*x509.Certificate) (identity.Identity, error)
 	// DatabaseRoots returns the db authority, which signs the certificates of
 	// self-hosted servers.
 	DatabaseRoots func() []*x509.Certificate
@@ -88,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Cluster == "":
 		return nil, errors.New("agent: no cluster name")
-	case cfg.View == nil || cfg.UserRoots == nil || cfg.DatabaseRoots == nil || cfg.IssueHost == nil || cfg.IssueClient == nil:
+	case cfg.View == nil || cfg.VerifyUser == nil || cfg.DatabaseRoots == nil || cfg.IssueHost == nil || cfg.IssueClient == nil:
 		return nil, errors.New("agent: a function of the hub is missing")
 	case cfg.Audit == nil:
 		return nil, errors.New("agent: no audit log")

@@ -57,6 +57,7 @@ func TestSessionOnRecord(t *testing.T) {
 		got = append(got, summary(e))
 	}
 	want := []string{
+		"db.session.authorize TPA01I",
 		"db.user.create TDB08I success=true username=scribe",
 		fmt.Sprintf("db.session.start TDB00I pid=%d success=true user_agent=recorder", pid),
 		"db.session.query TDB02I db_query=SELECT 'simple' success=true",

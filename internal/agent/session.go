@@ -38,6 +38,8 @@ type session struct {
 	view     View // what the decision was made on
 	decision access.Decision
 	started  time.Time
+
+	authorized chan error // gets nil when it is durable that the session was let in
 	// provision
 	lease   *provision.Lease  // nil when the database user is not ours to create
 	account string            // who logs in: the database user, or a sibling beside it
@@ -95,6 +97,7 @@ func (s *session) steps(ctx context.Context) error {
 	if err := s.authorize(ctx); err != nil {
 		return err
 	}
+	s.recordAuthorized(ctx)
 	ahead := s.dialAhead(ctx, s.decision.DatabaseUser) // neither needs the other, so both at once
 	if err := s.provision(ctx); err != nil {
 		ahead.discard()

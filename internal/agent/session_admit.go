@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 )
@@ -82,7 +81,7 @@ func (s *session) proveIdentity() error {
 		return fault.New(fault.Unauthenticated, "a client certificate is needed to connect").
 			WithHint("connect with: postern db connect, or get certificate files with: postern db login")
 	}
-	id, err := ca.VerifyUser(state.PeerCertificates, s.agent.cfg.UserRoots(), s.agent.now())
+	id, err := s.agent.cfg.VerifyUser(state.PeerCertificates)
 	if err != nil {
 		return err
 	}

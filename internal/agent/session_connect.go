@@ -75,25 +75,21 @@ func (s *session) connect(ctx context.Context, ahead *dialled) error {
 	return s.begin(ctx)
 }
 
-// begin puts the start of the session on record while the client is being told
-// that it is open. Nothing that the client sends is read before the start is
-// durable: no record, no statement.
+// begin tells the client that the session is open. That it was let in has become
+// durable meanwhile: without that nothing the client sends is read.
 func (s *session) begin(ctx context.Context) error {
-	if err := s.agent.cfg.Audit.Err(); err != nil {
+	if err := <-s.authorized; err != nil {
 		return err
 	}
-	recorded := make(chan error, 1)
-	event := s.startEvent()
-	go func() { recorded <- s.agent.cfg.Audit.Emit(ctx, event) }()
-	welcome := s.welcome()
-	if err := <-recorded; err != nil {
-		if welcome == nil {
-			_ = pgwire.WriteError(s.conn, pgwire.FromFault(s.shown(err)))
-		}
+	if err := s.sessionStarted(ctx); err != nil {
 		return err
 	}
-	s.sessionStarted()
-	return welcome
+	if err := s.welcome(); err != nil {
+		return err
+	}
+	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.account,
+		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
+	return nil
 }
 
 // logIn authenticates on conn. It tries again, on a new connection, where the

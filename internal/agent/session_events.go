@@ -33,20 +33,26 @@ func (s *session) auditDatabase() audit.Database {
 	return d
 }
 
-// startEvent is the start of a session that came about.
-func (s *session) startEvent() audit.Event {
-	agent, _ := s.startup.Get("application_name")
-	return audit.DatabaseSessionStart{
-		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
-		PID: s.backend.PID, UserAgent: agent,
-	}
+// recordAuthorized puts on record that the session was let in, while PostgreSQL is being
+// reached; what becomes of that is sent to s.authorized.
+func (s *session) recordAuthorized(ctx context.Context) {
+	event := audit.DatabaseSessionAuthorize{Session: s.next(), Database: s.auditDatabase()}
+	s.authorized = make(chan error, 1)
+	go func() { s.authorized <- s.agent.cfg.Audit.Emit(ctx, event) }()
 }
 
-// sessionStarted notes that the start is on record.
-func (s *session) sessionStarted() {
+// sessionStarted puts the start of the session on record.
+func (s *session) sessionStarted(ctx context.Context) error {
+	agent, _ := s.startup.Get("application_name")
+	err := s.agent.cfg.Audit.Post(ctx, audit.DatabaseSessionStart{
+		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
+		PID: s.backend.PID, UserAgent: agent,
+	})
+	if err != nil {
+		return err
+	}
 	s.recorded = true
-	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.account,
-		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
+	return nil
 }
 
 // refused puts a session that did not come about on record, and tells the client why.

@@ -1,7 +1,7 @@
 package audit
 
-// DatabaseSessionStart is written before a session may do anything, or when it
-// is refused.
+// DatabaseSessionStart is written before the first request of a session is read,
+// or when a session is refused.
 type DatabaseSessionStart struct {
 	Session
 	Database
@@ -13,6 +13,15 @@ type DatabaseSessionStart struct {
 func (e DatabaseSessionStart) name() (string, string) {
 	return "db.session.start", e.code("TDB00")
 }
+
+// DatabaseSessionAuthorize is durable before anything is done for a session that
+// policy allows: before a database user exists for it, and before its login.
+type DatabaseSessionAuthorize struct {
+	Session
+	Database
+}
+
+func (DatabaseSessionAuthorize) name() (string, string) { return "db.session.authorize", "TPA01I" }
 
 // DatabaseSessionEnd is written when a session that started has ended.
 type DatabaseSessionEnd struct {

@@ -37,6 +37,7 @@ func everyEvent() []audit.Event {
 	refused := audit.OutcomeOf(fault.New(fault.Denied, "access to orders denied").WithCause(errors.New("no role matches")))
 	shown := audit.Database{Service: "orders", DatabaseUser: "alice"}
 	return []audit.Event{
+		audit.DatabaseSessionAuthorize{Session: s, Database: d},
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: ok, PID: 4711, UserAgent: "psql"},
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: refused},
 		audit.DatabaseSessionEnd{Session: s, Database: d, Start: at(0), Stop: at(1500 * time.Millisecond), DurationMS: 1500, Reason: "idle"},

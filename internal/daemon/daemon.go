@@ -145,7 +145,7 @@ func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
 			view, newer := d.hub.View()
 			return view, newer
 		},
-		UserRoots:     d.hub.UserRoots,
+		VerifyUser:    d.hub.VerifyUser,
 		DatabaseRoots: d.hub.DatabaseRoots,
 		IssueHost:     d.hub.IssueAgent,
 		IssueClient:   d.hub.IssueDatabaseClient,

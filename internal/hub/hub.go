@@ -74,8 +74,8 @@ type Server struct {
 	mux    *portmux.Mux
 	own    *ca.Leaf
 
-	userRoots ca.UserRoots
-	agents    func() Agents
+	users  *ca.UserVerifier
+	agents func() Agents
 }
 
 // New opens the cluster in cfg.Store. It starts nothing. A cluster name that is
@@ -109,7 +109,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.own = s.ownCertificate()
-	s.userRoots = ca.UserRoots{}.With(cfg.Cluster, s.cas.user.Certificate())
+	s.users = ca.NewUserVerifier(ca.UserRoots{}.With(cfg.Cluster, s.cas.user.Certificate()))
 	return s, nil
 }
 

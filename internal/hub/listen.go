@@ -18,6 +18,7 @@ import (
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/identity"
 )
 
 const (
@@ -93,7 +94,7 @@ func (s *Server) webCaller(r *http.Request) caller {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return c
 	}
-	id, err := ca.VerifyUser(r.TLS.PeerCertificates, s.UserRoots(), s.now())
+	id, err := s.VerifyUser(r.TLS.PeerCertificates)
 	if err != nil {
 		c.refused = err
 		return c
@@ -106,9 +107,9 @@ func (s *Server) webCaller(r *http.Request) caller {
 	return c
 }
 
-// UserRoots returns the authorities whose user certificates are accepted.
-func (s *Server) UserRoots() ca.UserRoots {
-	return s.userRoots
+// VerifyUser returns who the certificates of a client speak for, or Unauthenticated.
+func (s *Server) VerifyUser(certs []*x509.Certificate) (identity.Identity, error) {
+	return s.users.Verify(certs, s.now())
 }
 
 // DatabaseRoots returns the db authority.
