@@ -31,7 +31,18 @@ func BenchmarkConnect(b *testing.B) {
 		{name: "each", cfg: personConfig(b, env, "each")},
 	}
 	held := testenv.Connect(b, ways[2].cfg)
-	for _, w := range ways[1:] { // the end of one session must not be in the way of the next
+	// The end of one session must not be in the way of the next.
+	dba := env.Server.Superuser(b, "postgres")
+	ways[0].after = func() {
+		testenv.Eventually(b, "PostgreSQL's process has ended", func() bool {
+			var left int
+			if err := dba.QueryRow(b.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'direct'").Scan(&left); err != nil {
+				b.Fatal(err)
+			}
+			return left == 0
+		})
+	}
+	for _, w := range ways[1:] {
 		w.after = func() { testenv.Eventually(b, "the session has ended", func() bool { return env.Sessions(b) == 1 }) }
 	}
 	defer testenv.Close(b, held)

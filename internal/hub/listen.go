@@ -123,16 +123,25 @@ func (s *Server) ownCertificate() *ca.Leaf {
 	names, addrs := s.publicNames()
 	names = append([]string{api.HubServerName}, names...)
 	return &ca.Leaf{Now: s.now, Issue: func(_ context.Context, pub crypto.PublicKey) ([]*x509.Certificate, error) {
-		return s.issueHost(names, addrs, pub)
+		cert, err := s.issueHost(names, addrs, pub)
+		if err != nil {
+			return nil, err
+		}
+		return []*x509.Certificate{cert, s.cas.host.Certificate()}, nil
 	}}
 }
 
 // IssueAgent issues the certificate that clients of databases see. It covers
 // every database of the cluster and the hub's public address, but never the
-// name by which clients know the hub itself.
+// name by which clients know the hub itself. Clients of databases know the host CA
+// already, so it does not travel along.
 func (s *Server) IssueAgent(_ context.Context, pub crypto.PublicKey) ([]*x509.Certificate, error) {
 	names, addrs := s.publicNames()
-	return s.issueHost(append([]string{"*.db." + s.cfg.Cluster}, names...), addrs, pub)
+	cert, err := s.issueHost(append([]string{"*.db." + s.cfg.Cluster}, names...), addrs, pub)
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{cert}, nil
 }
 
 // IssueDatabaseClient issues the certificate that an agent shows to PostgreSQL.
@@ -144,12 +153,12 @@ func (s *Server) IssueDatabaseClient(_ context.Context, databaseUser string, pub
 	return []*x509.Certificate{cert}, nil
 }
 
-func (s *Server) issueHost(names []string, addrs []netip.Addr, pub crypto.PublicKey) ([]*x509.Certificate, error) {
+func (s *Server) issueHost(names []string, addrs []netip.Addr, pub crypto.PublicKey) (*x509.Certificate, error) {
 	cert, err := s.cas.host.IssueHost(names, addrs, pub, hostCertificateTTL)
 	if err != nil {
 		return nil, fmt.Errorf("issue a host certificate: %w", err)
 	}
-	return []*x509.Certificate{cert, s.cas.host.Certificate()}, nil
+	return cert, nil
 }
 
 // publicNames returns the names and addresses under which this process can be
