@@ -40,7 +40,7 @@ docs: ## regenerate the reference pages that tests keep current
 	go test ./internal/cli ./internal/hub -run 'Current$$' -update
 
 .PHONY: deps
-deps: ## install what the tests need: PostgreSQL and psql (Debian), PostgreSQL 13 to 18 (npm), a C compiler
+deps: ## install what the tests need: PostgreSQL and psql (Debian), PostgreSQL 13 to 18 (npm), a C compiler, openssl
 	tools/pg/install.sh all
 
 .PHONY: demo-deps

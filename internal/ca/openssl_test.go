@@ -17,7 +17,7 @@ func TestOpenSSLAcceptsOurCertificates(t *testing.T) {
 	t.Parallel()
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("openssl is not installed")
+		t.Fatal("openssl is needed: run make deps")
 	}
 	pub := publicKey(t)
 	dir := t.TempDir()

@@ -82,7 +82,7 @@ func (s *fakeServer) session(conn *tls.Conn) {
 func loggedIn(t *testing.T, server *fakeServer) (*fakeHub, []string) {
 	t.Helper()
 	if _, err := exec.LookPath("psql"); err != nil {
-		t.Skip("psql is not installed")
+		t.Fatal("psql is needed: run make deps")
 	}
 	data, err := os.MkdirTemp("", "hub") //nolint:usetesting // a socket is in it, so its path must be short
 	if err != nil {

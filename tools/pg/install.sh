@@ -4,8 +4,9 @@
 #   debian    the PostgreSQL server and psql of the distribution
 #   npm       the other major versions, for the tests, into .pg/<major>
 #   compiler  a C compiler, which the race detector needs
+#   openssl   the command, with which tests check our certificates
 #
-#   tools/pg/install.sh {debian | npm | compiler | all}...
+#   tools/pg/install.sh {debian | npm | compiler | openssl | all}...
 #
 # It asks nothing, does nothing twice, and says what it does. The npm packages
 # are pinned with their SHA-512 in package-lock.json, and their install scripts
@@ -103,17 +104,23 @@ install_compiler() {
   command -v gcc >/dev/null || apt gcc libc6-dev
 }
 
+install_openssl() {
+  command -v openssl >/dev/null || apt openssl
+}
+
 [ "$#" -gt 0 ] || set -- all
 for what in "$@"; do
   case "$what" in
     debian) install_debian ;;
     npm) install_npm ;;
     compiler) install_compiler ;;
+    openssl) install_openssl ;;
     all)
       install_debian
       install_npm
       install_compiler
+      install_openssl
       ;;
-    *) die "unknown: $what (want debian, npm, compiler or all)" ;;
+    *) die "unknown: $what (want debian, npm, compiler, openssl or all)" ;;
   esac
 done
