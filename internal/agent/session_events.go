@@ -21,16 +21,22 @@ func (s *session) next() audit.Session {
 
 // auditDatabase returns what events say about the database.
 func (s *session) auditDatabase() audit.Database {
-	d := audit.Database{Service: s.identity.Route.Database}
+	name, user := "", ""
 	if s.startup != nil {
-		d.DatabaseName, d.DatabaseUser = s.startup.Database(), s.startup.User()
+		name, user = s.startup.Database(), s.startup.User()
 	}
-	if s.database != nil {
-		r := s.database.resource
-		d.Protocol, d.URI, d.Type = r.Spec.Protocol, r.Spec.URI, string(r.Type())
-		d.Roles = s.decision.DatabaseRoles
+	if s.database == nil {
+		return audit.Database{Service: s.identity.Route.Database, DatabaseName: name, DatabaseUser: user}
 	}
+	d := s.database.audited()
+	d.DatabaseName, d.DatabaseUser, d.Roles = name, user, s.decision.DatabaseRoles
 	return d
+}
+
+// audited returns what events say about a database, whoever uses it.
+func (d *database) audited() audit.Database {
+	r := d.resource
+	return audit.Database{Service: r.GetName(), Protocol: r.Spec.Protocol, URI: r.Spec.URI, Type: string(r.Type())}
 }
 
 // recordAuthorized puts on record that the session was let in, while PostgreSQL is being
@@ -90,8 +96,8 @@ func (s *session) sessionEnded(ctx context.Context, err error) {
 	s.log.Info("session ended", "reason", reason, "duration", now.Sub(s.started).Round(time.Millisecond))
 }
 
-// userCreated puts the activation of the database user on record. It is durable
-// together with the start of the session, which comes after it.
+// userCreated puts the activation of the database user on record. That the session
+// was let in, with which db roles, is being made durable meanwhile.
 func (s *session) userCreated(ctx context.Context, lease *provision.Lease, err error) {
 	s.post(ctx, audit.DatabaseUserCreate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.account,
@@ -124,11 +130,12 @@ func releaseOutcome(o provision.Outcome, err error) audit.Outcome {
 
 // swept puts what a sweep found and repaired on record.
 func (s *Server) swept(ctx context.Context, d *database, o provision.Outcome) {
-	err := s.cfg.Audit.Post(ctx, audit.DatabaseUserDeactivate{
-		Session:  audit.Session{ServerID: s.cfg.Cluster},
-		Database: audit.Database{Service: d.resource.GetName(), Protocol: d.resource.Spec.Protocol, URI: d.resource.Spec.URI, DatabaseUser: o.User, Type: string(d.resource.Type())},
-		Outcome:  releaseOutcome(o, o.Err), Username: o.User, Delete: o.Result == provision.Dropped,
-	})
+	event := audit.DatabaseUserDeactivate{
+		Session: audit.Session{ServerID: s.cfg.Cluster}, Database: d.audited(),
+		Outcome: releaseOutcome(o, o.Err), Username: o.User, Delete: o.Result == provision.Dropped,
+	}
+	event.DatabaseUser = o.User
+	err := s.cfg.Audit.Post(ctx, event)
 	if err != nil {
 		s.log.Error("repair not on record", "database_user", o.User, "error", fault.Chain(err))
 	}

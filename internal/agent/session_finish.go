@@ -74,7 +74,7 @@ func (s *session) release(ctx context.Context) {
 	defer cancel()
 	outcome, err := s.lease.Release(ctx)
 	if err != nil {
-		s.log.Error("database user not released, the next sweep will", "database_user", s.decision.DatabaseUser, "error", fault.Chain(err))
+		s.log.Error("database user not released, the next sweep will", "database_user", s.account, "error", fault.Chain(err))
 	}
 	s.userReleased(ctx, outcome, err)
 }

@@ -143,10 +143,8 @@ func (s *session) permissionsUpdated(ctx context.Context, r provision.BundleResu
 func (s *Server) bundleChanged(ctx context.Context, d *database, c provision.BundleChange) {
 	event := permissionsUpdate(c.Result, c.Err)
 	event.Session = audit.Session{ServerID: s.cfg.Cluster}
-	event.Database = audit.Database{
-		Service: d.resource.GetName(), Protocol: d.resource.Spec.Protocol, URI: d.resource.Spec.URI, Type: string(d.resource.Type()),
-		DatabaseName: c.Database, DatabaseUser: c.User,
-	}
+	event.Database = d.audited()
+	event.DatabaseName, event.DatabaseUser = c.Database, c.User
 	if c.Role != "" {
 		event.Roles = []string{c.Role}
 	} else if c.Err == nil {

@@ -10,9 +10,6 @@ import (
 // version is set by the linker; a build without it is one of a developer.
 var version = "dev"
 
-// Version returns the version of this build.
-func Version() string { return version }
-
 func newVersion(a *App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -22,7 +22,7 @@ func (s *Server) listDatabases(_ context.Context, who caller, in api.ListDatabas
 		return out, err
 	}
 	bound := s.bind(user)
-	for _, r := range s.agents().Registered() {
+	for _, r := range s.agents.Registered() {
 		if !selected(r, in) {
 			continue
 		}
@@ -142,7 +142,7 @@ func only(names []string) string {
 }
 
 func (s *Server) registered(name string) (Registered, error) {
-	for _, r := range s.agents().Registered() {
+	for _, r := range s.agents.Registered() {
 		if r.Database.GetName() == name {
 			return r, nil
 		}

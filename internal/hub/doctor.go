@@ -20,7 +20,7 @@ func (s *Server) doctorDatabase(ctx context.Context, _ caller, in api.DoctorData
 		return out, err
 	}
 	view, _ := s.View()
-	findings, err := s.agents().Doctor(ctx, in.Name, view.handouts(r))
+	findings, err := s.agents.Doctor(ctx, in.Name, view.handouts(r))
 	out.Findings = append(out.Findings, findings...)
 	return out, err
 }

@@ -75,7 +75,7 @@ type Server struct {
 	own    *ca.Leaf
 
 	users  *ca.UserVerifier
-	agents func() Agents
+	agents Agents // set by Serve, before anything is served
 }
 
 // New opens the cluster in cfg.Store. It starts nothing. A cluster name that is
@@ -134,7 +134,7 @@ func (s *Server) DatabaseListener() net.Listener { return s.mux.Listener(databas
 func (s *Server) Serve(ctx context.Context, agents Agents) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.agents = func() Agents { return agents }
+	s.agents = agents
 	mux := http.NewServeMux()
 	s.routes(mux)
 

@@ -75,11 +75,18 @@ func (s *Server) signIn(ctx context.Context, who caller, in api.LoginRequest) (*
 
 // loginTTL is what was asked for, but no more than any role of the user allows.
 func (s *Server) loginTTL(user *resource.User, wantedSeconds int64) time.Duration {
-	ttl := defaultLoginTTL
-	if wantedSeconds > 0 {
-		ttl = time.Duration(min(wantedSeconds, int64((365*24*time.Hour)/time.Second))) * time.Second
+	return min(lifetime(wantedSeconds, defaultLoginTTL, year), s.bind(user).Limits().MaxSessionTTL)
+}
+
+const year = 365 * 24 * time.Hour
+
+// lifetime is what was asked for, or a default, within a limit that also keeps the
+// multiplication from overflowing.
+func lifetime(seconds int64, otherwise, most time.Duration) time.Duration {
+	if seconds <= 0 {
+		return otherwise
 	}
-	return min(ttl, s.bind(user).Limits().MaxSessionTTL)
+	return time.Duration(min(seconds, int64(most/time.Second))) * time.Second
 }
 
 // issueUser issues a user certificate, which is on record before it leaves.

@@ -25,11 +25,7 @@ func (s *Server) signDatabaseServer(ctx context.Context, who caller, in api.Sign
 	if err != nil {
 		return none, err
 	}
-	ttl := defaultServerTTL
-	if in.TTLSeconds > 0 {
-		ttl = time.Duration(min(in.TTLSeconds, int64((10*365*24*time.Hour)/time.Second))) * time.Second
-	}
-	cert, err := s.cas.database.IssueDatabaseServer(in.Hosts, pub, ttl)
+	cert, err := s.cas.database.IssueDatabaseServer(in.Hosts, pub, lifetime(in.TTLSeconds, defaultServerTTL, 10*year))
 	if err != nil {
 		return none, err
 	}
@@ -56,11 +52,10 @@ func (s *Server) exportAuthority(_ context.Context, _ caller, in api.ExportAutho
 }
 
 func (s *Server) status(context.Context, caller, api.Empty) (api.StatusResponse, error) {
-	agents := s.agents()
 	return api.StatusResponse{
 		Cluster: s.cfg.Cluster, Version: s.cfg.Version, Address: s.cfg.PublicAddr, CAPin: s.CAPin(),
-		Parts: s.cfg.Parts, Sessions: agents.Sessions(),
-		Databases: append([]api.DatabaseHealth{}, agents.Health()...), // never null
+		Parts: s.cfg.Parts, Sessions: s.agents.Sessions(),
+		Databases: append([]api.DatabaseHealth{}, s.agents.Health()...), // never null
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/resource"
@@ -100,6 +101,9 @@ func (v *views) refresh(ctx context.Context) error {
 	return nil
 }
 
+// watchPause is between attempts to read a store that fails.
+const watchPause = time.Second
+
 // watch follows changes that did not come through this process, such as expiry.
 func (v *views) watch(ctx context.Context, failed func(error)) {
 	for ctx.Err() == nil {
@@ -112,6 +116,10 @@ func (v *views) watch(ctx context.Context, failed func(error)) {
 			}
 			if err != nil && ctx.Err() == nil {
 				failed(err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(watchPause):
+				}
 			}
 		}
 	}

@@ -61,12 +61,11 @@ func (a *accounts) leave(e *entry) {
 	}
 }
 
-// lease counts a session and returns how many there are.
-func (a *accounts) lease(e *entry, by int) int {
+// unclaim takes one lease off the account.
+func (a *accounts) unclaim(e *entry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e.leases += by
-	return e.leases
+	e.leases--
 }
 
 // leased reports whether a session here needs the user's account.

@@ -41,7 +41,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 	s.backlog.setDatabase(database)
 	want, err := s.target(w)
 	if err != nil { // the name of a sibling is as good as the user's
-		s.accounts.lease(e, -1)
+		s.accounts.unclaim(e)
 		s.accounts.leave(e)
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 	l.result, err = s.activate(ctx, e, database, want)
 	if err != nil {
 		// A commit may have gone through although its answer was lost.
-		s.accounts.lease(e, -1)
+		s.accounts.unclaim(e)
 		s.accounts.leave(e)
 		s.sweepSoon()
 		return nil, s.bundleGone(w.Bundle, err)
