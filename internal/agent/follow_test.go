@@ -2,7 +2,9 @@ package agent_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,4 +91,35 @@ func TestRolesReachRunningSessions(t *testing.T) {
 	if got := text(t, second, "SELECT current_user::text"); got != "widened" {
 		t.Errorf("the next session runs as %s, want the same account", got)
 	}
+}
+
+// A change of policy that comes while a refused session is being set up changes
+// nothing about how it is refused.
+func TestRefusalWhileResourcesChange(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	env.Apply(t, database(env, "changeable", ""))
+	awaitServed(t, env, "changeable")
+	unsteady := env.Hire(t, "unsteady", "keep", "unsteady_reader")
+	var changing sync.WaitGroup
+	stop := make(chan struct{})
+	changing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := env.TryApply(t, fmt.Sprintf("kind: role\nversion: v7\nmetadata: {name: bystander, description: change %d}\n", i)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 30 {
+		refusal{"28000", "this database doesn't have admin user configured", `CREATE USER "teleport-admin"`}.
+			check(t, unsteady.Refused(t, "changeable", "postgres"))
+	}
+	close(stop)
+	changing.Wait()
 }

@@ -34,7 +34,7 @@ type session struct {
 	startup  *pgwire.Startup
 	// authorize
 	database *database
-	counted  bool // against max_connections; guarded by agent.mu
+	admitted bool // the decision stands, and counts against max_connections; guarded by agent.mu
 	view     View // what the decision was made on
 	decision access.Decision
 	started  time.Time

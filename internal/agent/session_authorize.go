@@ -30,17 +30,22 @@ func (s *session) decide(ctx context.Context) (err error) {
 	if err := s.database.labels.wait(ctx); err != nil {
 		return fault.New(fault.Unavailable, "the labels of the database are not known yet").WithHint("Try again in a moment.")
 	}
-	s.view, _ = s.agent.cfg.View()
-	if s.decision, err = s.evaluate(s.view, s.database); err != nil {
-		return err
+	for admitted := false; !admitted; {
+		s.view, _ = s.agent.cfg.View()
+		if s.decision, err = s.evaluate(s.view, s.database); err != nil {
+			return err
+		}
+		if err := s.checkRoute(); err != nil {
+			return err
+		}
+		if err := s.checkParams(); err != nil {
+			return err
+		}
+		if admitted, err = s.agent.admitConnection(s); err != nil {
+			return err
+		}
 	}
-	if err := s.checkRoute(); err != nil {
-		return err
-	}
-	if err := s.checkParams(); err != nil {
-		return err
-	}
-	return s.agent.admitConnection(s)
+	return nil
 }
 
 // evaluate decides on the session with the resources of a view. It changes

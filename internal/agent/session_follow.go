@@ -20,8 +20,8 @@ func (s *Server) recheck(view View) {
 // given fewer db roles: after a SET ROLE, PostgreSQL would let it go on with a
 // role that is no longer granted. s.mu is held.
 func (s *Server) recheckSession(sess *session, view View) {
-	if sess.database == nil {
-		return // not authorized yet: it will be, on these resources or newer ones
+	if !sess.admitted {
+		return // it will be decided on, with these resources or newer ones
 	}
 	d, served := s.databases[sess.database.resource.GetName()]
 	if !served {
