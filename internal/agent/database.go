@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ const maxProtocolMinor = 2
 type database struct {
 	resource    *resource.Database
 	dialing     pgwire.DialConfig // TLS without a client certificate
-	clients     *clientCertificates
+	credentials credentials
 	provisioner *provision.Server // nil where no database user can be created
 	groups      pgwire.GroupMemory
 	labels      labels
@@ -39,7 +38,8 @@ type database struct {
 
 // newDatabase prepares a server; it connects to nothing. The error is Invalid.
 func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*database, error) {
-	d := &database{resource: r, clients: s.clients, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
+	d := &database{resource: r, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
+	d.credentials = credentials{method: r.AuthMethod(), clients: s.clients}
 	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
 	endpoint, err := r.Endpoint()
 	if err != nil {
@@ -96,13 +96,9 @@ func (d *database) close(ctx context.Context) error {
 // dial opens a connection for a database user, up to the end of TLS.
 func (d *database) dial(ctx context.Context, databaseUser string) (*pgwire.ServerConn, error) {
 	cfg := d.dialing
-	if cfg.TLS != nil {
-		cert, err := d.clients.get(ctx, databaseUser)
-		if err != nil {
-			return nil, err
-		}
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	var err error
+	if cfg.TLS, err = d.credentials.showing(ctx, cfg.TLS, databaseUser); err != nil {
+		return nil, err
 	}
 	return pgwire.Dial(ctx, cfg)
 }

@@ -99,7 +99,7 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		s.backend, err = conn.Start(ctx, s.startConfig())
+		s.backend, err = s.start(ctx, conn)
 		if err == nil {
 			s.server = conn
 			s.database.traits.learn(s.backend)
@@ -121,6 +121,18 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 			return err
 		}
 	}
+}
+
+// start logs in once.
+func (s *session) start(ctx context.Context, conn *pgwire.ServerConn) (*pgwire.Backend, error) {
+	password, done, err := s.database.credentials.ofSession(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	cfg := s.startConfig()
+	cfg.Password = password
+	return conn.Start(ctx, cfg)
 }
 
 // startConfig passes the client's parameters on. The id of the session becomes

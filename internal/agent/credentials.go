@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/postern-db/postern/internal/resource"
+)
+
+// credentials are how the agent proves to one server who a connection is for, by
+// the method of the database. Each question has one place: what is shown while TLS
+// is set up, what answers a server that asks the admin user for a password, and
+// what answers it for a database user.
+type credentials struct {
+	method  resource.AuthMethod
+	clients *clientCertificates // of the method certificate
+}
+
+// password answers a server that asks for one; nil where there is none.
+type password func(context.Context) (string, error)
+
+// showing returns cfg with what is shown to the server while TLS is set up. cfg
+// is not changed, and may be nil for a connection without TLS.
+func (c *credentials) showing(ctx context.Context, cfg *tls.Config, databaseUser string) (*tls.Config, error) {
+	if cfg == nil || c.method != resource.AuthCertificate {
+		return cfg, nil
+	}
+	cert, err := c.clients.get(ctx, databaseUser)
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.Clone()
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	return cfg, nil
+}
+
+// ofAdmin returns the admin user's password.
+func (c *credentials) ofAdmin() password { return nil }
+
+// ofSession returns the password for one login of the session's database user, and
+// what to call as soon as that login has succeeded or failed.
+func (c *credentials) ofSession(context.Context, *session) (password, func(), error) {
+	return nil, func() {}, nil
+}
