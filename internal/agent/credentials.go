@@ -19,19 +19,24 @@ type credentials struct {
 // password answers a server that asks for one; nil where there is none.
 type password func(context.Context) (string, error)
 
-// showing returns cfg with what is shown to the server while TLS is set up. cfg
-// is not changed, and may be nil for a connection without TLS.
-func (c *credentials) showing(ctx context.Context, cfg *tls.Config, databaseUser string) (*tls.Config, error) {
-	if cfg == nil || c.method != resource.AuthCertificate {
-		return cfg, nil
+// certificate returns what is shown to the server while TLS is set up; nil where
+// the method wants nothing shown.
+func (c *credentials) certificate(ctx context.Context, databaseUser string) (*tls.Certificate, error) {
+	if c.method != resource.AuthCertificate {
+		return nil, nil
 	}
-	cert, err := c.clients.get(ctx, databaseUser)
-	if err != nil {
-		return nil, err
+	return c.clients.get(ctx, databaseUser)
+}
+
+// showing returns cfg with a certificate that is shown, if there is one. cfg is not
+// changed, and may be nil for a connection without TLS.
+func showing(cfg *tls.Config, cert *tls.Certificate) *tls.Config {
+	if cfg == nil || cert == nil {
+		return cfg
 	}
 	cfg = cfg.Clone()
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
-	return cfg, nil
+	return cfg
 }
 
 // ofAdmin returns the admin user's password.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type database struct {
 	sessions sync.WaitGroup     // sessions that may still need the provisioner
 
 	traits serverTraits
+	spares *spares
 
 	mu     sync.Mutex // guards the fields below
 	health api.DatabaseHealth
@@ -40,6 +42,7 @@ type database struct {
 func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*database, error) {
 	d := &database{resource: r, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
 	d.credentials = credentials{method: r.AuthMethod(), clients: s.clients}
+	d.spares = newSpares(d.dialShown)
 	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
 	endpoint, err := r.Endpoint()
 	if err != nil {
@@ -69,11 +72,13 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 	return d, err
 }
 
-// start begins the background work: dynamic labels, health, sweeping.
+// start begins the background work: dynamic labels, health, spare connections,
+// sweeping.
 func (d *database) start(ctx context.Context, log *slog.Logger, now func() time.Time) {
 	ctx, d.stop = context.WithCancel(ctx)
 	d.labels.follow(ctx, &d.work, d.resource.Spec.DynamicLabels, log.With("database", d.resource.GetName()))
 	d.work.Go(func() { d.watchHealth(ctx, now) })
+	d.work.Go(func() { d.spares.serve(ctx, log.With("database", d.resource.GetName())) })
 	if d.provisioner != nil {
 		d.work.Go(func() {
 			if err := d.provisioner.Serve(ctx); err != nil {
@@ -95,10 +100,32 @@ func (d *database) close(ctx context.Context) error {
 
 // dial opens a connection for a database user, up to the end of TLS.
 func (d *database) dial(ctx context.Context, databaseUser string) (*pgwire.ServerConn, error) {
-	cfg := d.dialing
-	var err error
-	if cfg.TLS, err = d.credentials.showing(ctx, cfg.TLS, databaseUser); err != nil {
-		return nil, err
+	conn, _, err := d.dialShown(ctx, databaseUser)
+	return conn, err
+}
+
+// dialShown is dial, and returns the certificate that the connection has shown.
+func (d *database) dialShown(ctx context.Context, databaseUser string) (*pgwire.ServerConn, *tls.Certificate, error) {
+	cert, err := d.credentials.certificate(ctx, databaseUser)
+	if err != nil {
+		return nil, nil, err
 	}
-	return pgwire.Dial(ctx, cfg)
+	cfg := d.dialing
+	cfg.TLS = showing(cfg.TLS, cert)
+	conn, err := pgwire.Dial(ctx, cfg)
+	return conn, cert, err
+}
+
+// dialSoon is dial, with the spare connection of the database user where there is
+// one. What PostgreSQL says to a login over a spare connection is not final.
+func (d *database) dialSoon(ctx context.Context, databaseUser string) (conn *pgwire.ServerConn, spare bool, err error) {
+	cert, err := d.credentials.certificate(ctx, databaseUser)
+	if err != nil {
+		return nil, false, err
+	}
+	if conn := d.spares.take(databaseUser, cert); conn != nil {
+		return conn, true, nil
+	}
+	conn, err = d.dial(ctx, databaseUser)
+	return conn, false, err
 }

@@ -25,26 +25,27 @@ type dialled struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the fields below are set
 	conn   *pgwire.ServerConn
+	spare  bool // conn was made before the session asked for it
 	err    error
 }
 
-// dialAhead sets up TCP and TLS to PostgreSQL, which needs the name of the
-// database user but not that it exists.
+// dialAhead sets up TCP and TLS to PostgreSQL, or takes a spare connection. It
+// needs the name of the database user, but not that it exists.
 func (s *session) dialAhead(ctx context.Context, account string) *dialled {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	d := &dialled{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.conn, d.err = s.database.dial(ctx, account)
+		d.conn, d.spare, d.err = s.database.dialSoon(ctx, account)
 	}()
 	return d
 }
 
-// wait returns the connection.
-func (d *dialled) wait() (*pgwire.ServerConn, error) {
+// wait waits for the connection.
+func (d *dialled) wait() error {
 	<-d.done
 	d.cancel()
-	return d.conn, d.err
+	return d.err
 }
 
 // discard gives the connection up, whenever it comes.
@@ -62,13 +63,13 @@ func (s *session) connect(ctx context.Context, ahead *dialled) error {
 		ahead.discard()
 		ahead = s.dialAhead(ctx, s.account)
 	}
-	conn, err := ahead.wait()
-	if err != nil {
+	if err := ahead.wait(); err != nil {
 		return s.connectHint(err)
 	}
-	if err := s.logIn(ctx, conn); err != nil {
+	if err := s.logIn(ctx, ahead); err != nil {
 		return s.connectHint(err)
 	}
+	s.database.spares.want(s.account)
 	if s.lease != nil {
 		s.lease.Established(s.backend.PID)
 	}
@@ -92,22 +93,31 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-// logIn authenticates on conn. It tries again, on a new connection, where the
-// database user was found disabled: then another agent has just released it, and it
-// is activated again; and where the server refused a setting of ours.
-func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error) {
+// logIn authenticates. A spare connection that does not lead to a session is given
+// up for a new one: the server may have gone or changed since it was made.
+func (s *session) logIn(ctx context.Context, ahead *dialled) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	for try := 1; ; try++ {
-		s.backend, err = s.start(ctx, conn)
-		if err == nil {
-			s.server = conn
-			s.database.traits.learn(s.backend)
+	conn := ahead.conn
+	if ahead.spare {
+		if err = s.tryLogIn(ctx, conn, spareLoginTimeout); err == nil {
 			return nil
 		}
-		conn.Close()
+		if conn, err = s.database.dial(ctx, s.account); err != nil {
+			return err
+		}
+	}
+	return s.logInFresh(ctx, conn)
+}
+
+// logInFresh authenticates on conn. It tries again, on a new connection, where the
+// database user was found disabled: then another agent has just released it, and it
+// is activated again; and where the server refused a setting of ours.
+func (s *session) logInFresh(ctx context.Context, conn *pgwire.ServerConn) error {
+	for try := 1; ; try++ {
+		err := s.tryLogIn(ctx, conn, connectTimeout)
 		switch {
-		case try == maxLogins:
+		case err == nil || try == maxLogins:
 			return err
 		case s.database.traits.refusesClientCheck(err):
 		case s.lease == nil || !loginRefused(err):
@@ -121,6 +131,20 @@ func (s *session) logIn(ctx context.Context, conn *pgwire.ServerConn) (err error
 			return err
 		}
 	}
+}
+
+// tryLogIn authenticates on conn, once, or closes it.
+func (s *session) tryLogIn(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	backend, err := s.start(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	s.backend, s.server = backend, conn
+	s.database.traits.learn(backend)
+	return nil
 }
 
 // start logs in once.

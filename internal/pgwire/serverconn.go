@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/postern-db/postern/internal/fault"
 )
 
 // ServerConn is a connection to a PostgreSQL server: after [Dial] ready for
@@ -26,6 +28,27 @@ func (c *ServerConn) Host() string { return c.host }
 
 // CloseWrite tells the server that nothing more will be sent.
 func (c *ServerConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// Idle waits on a connection that [Dial] has just made until ctx ends; then it
+// returns nil and the connection is as good as before. It returns an error as soon
+// as the server has closed the connection, or has said something unasked.
+func (c *ServerConn) Idle(ctx context.Context) error {
+	var unasked [1]byte
+	n, err := 0, error(nil)
+	interrupted := whileContext(ctx, c.Conn, func() error {
+		// With TLS 1.3 there may be session tickets and key updates to read, which
+		// crypto/tls takes care of.
+		n, err = c.Read(unasked[:])
+		return err
+	})
+	switch {
+	case n > 0:
+		return fault.New(fault.Unavailable, "the database server sends something before it was asked")
+	case ctx.Err() != nil && isTimeout(err):
+		return c.SetDeadline(time.Time{})
+	}
+	return interrupted
+}
 
 // Finish ends the session and waits until the server has closed its side: its
 // process is then gone from pg_stat_activity. A process that is busy notices only
