@@ -26,6 +26,9 @@ func (b *Bound) Decide(q Request) Decision {
 	if e.dbname == "" {
 		e.dbname = q.DatabaseUser
 	}
+	if q.Replication == PhysicalReplication {
+		e.dbname = PhysicalName
+	}
 	e.run()
 	return e.d
 }
@@ -46,7 +49,7 @@ type evaluation struct {
 func (e *evaluation) run() {
 	for _, step := range []func(*evaluation) bool{
 		(*evaluation).checkRoles, (*evaluation).checkLocks, (*evaluation).checkClusterMFA, (*evaluation).checkNames,
-		(*evaluation).findMode, (*evaluation).checkDeny, (*evaluation).checkAllow, (*evaluation).checkUserName, (*evaluation).findDatabaseRoles,
+		(*evaluation).findMode, (*evaluation).checkDeny, (*evaluation).checkAllow, (*evaluation).checkReplication, (*evaluation).checkUserName, (*evaluation).findDatabaseRoles,
 	} {
 		if !step(e) {
 			return
@@ -158,6 +161,8 @@ func (e *evaluation) checkDeny() bool {
 			reason.Rule, reason.Text = RuleUsers, fmt.Sprintf("role %s denies the database user %q", r.name, e.q.DatabaseUser)
 		case r.deny.names.contains(e.dbname):
 			reason.Rule, reason.Text = RuleNames, fmt.Sprintf("role %s denies the database name %q", r.name, e.dbname)
+		case e.q.Replication == PhysicalReplication && !r.deny.names.empty():
+			reason.Rule, reason.Text = RuleNames, fmt.Sprintf("role %s denies database names, and physical replication reads every database", r.name)
 		default:
 			continue
 		}
@@ -202,6 +207,16 @@ func (e *evaluation) checkAllow() bool {
 		return e.refuse(MFARequired, mfaError(), *second)
 	}
 	return true
+}
+
+// checkReplication holds replication connections to roles that allow them.
+func (e *evaluation) checkReplication() bool {
+	if e.q.Replication == NoReplication || e.d.Limits.AllowReplication {
+		return true
+	}
+	const text = "replication connections are not allowed"
+	return e.refuse(Denied, fault.New(fault.Denied, text).WithHint("ask an administrator for a role with allow_replication in its options"),
+		Reason{Effect: EffectDeny, Rule: RuleReplication, Text: "no role that grants the access has allow_replication"})
 }
 
 // checkUserName holds sessions with provisioning to the user's own name.

@@ -20,9 +20,25 @@ type Request struct {
 	DatabaseUser  string            // asked for
 	DatabaseName  string            // asked for; empty: the database user, as libpq does
 	DatabaseRoles []string          // asked for; nil: all, empty: none
+	Replication   Replication       // asked for
 	ServerID      string            // of the agent; for locks
 	MFAVerified   bool
 }
+
+// Replication is the kind of replication connection that a request asks for.
+type Replication int
+
+// The kinds. Logical replication reads one logical database; physical replication
+// reads all of them at once, whatever database name it comes with.
+const (
+	NoReplication Replication = iota
+	LogicalReplication
+	PhysicalReplication
+)
+
+// PhysicalName stands for all logical databases together, as in pg_hba.conf: what
+// db_names must allow for physical replication.
+const PhysicalName = "replication"
 
 // Outcome is what becomes of a request. The zero value refuses.
 type Outcome int
@@ -80,6 +96,7 @@ const (
 	RuleMode        Rule = "create_db_user_mode"
 	RuleUserName    Rule = "user_name"
 	RuleLimits      Rule = "limits"
+	RuleReplication Rule = "allow_replication"
 )
 
 // Reason says where a part of a decision comes from.

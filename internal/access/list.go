@@ -87,6 +87,9 @@ func (l *list) expand(traits map[string][]string) (names, error) {
 // contains reports whether the list has the name or the wildcard.
 func (n *names) contains(name string) bool { return n.any || slices.Contains(n.values, name) }
 
+// empty reports whether the list names nothing.
+func (n *names) empty() bool { return !n.any && len(n.values) == 0 }
+
 // String lists the names for a message, at most a handful.
 func (n *names) String() string {
 	const most = 8

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,7 +130,7 @@ func TestStartupParameters(t *testing.T) {
 		return cfg
 	}
 	authorization := refusal{"28000", "session_authorization is not allowed", "SET ROLE"}
-	replication := refusal{"28000", "replication connections are not allowed", ""}
+	replication := refusal{"28000", "replication connections are not allowed", "allow_replication"}
 	for _, c := range []struct {
 		name, value string
 		want        refusal
@@ -161,7 +162,40 @@ func TestStartupParameters(t *testing.T) {
 	if events := env.AwaitAudit(t, 1, of("trickster", "TDB00I")); events[len(events)-1].Text("user_agent") != "my tool" {
 		t.Errorf("the start is on record as %v", events[len(events)-1])
 	}
+	conn = testenv.Connect(t, with("options", "-c application_name=by\\ options"))
+	if got := text(t, conn, "SHOW application_name"); got != "by options" {
+		t.Errorf("application_name is %s", got)
+	}
+	if got := text(t, testenv.Connect(t, proxy), "SHOW application_name"); !strings.HasPrefix(got, "postern ") {
+		t.Errorf("application_name is %s", got)
+	}
 	testenv.Connect(t, with("replication", "off"))
+}
+
+// TestStartupMessage: what PostgreSQL answers to versions and options of the
+// protocol that it does not know, and to packets at and over its limit of size.
+func TestStartupMessage(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	proxy := env.Hire(t, "starter", "keep", "starter_reader").Proxy(t, identity.Route{Database: "example", DatabaseName: "postgres"})
+	for _, c := range []struct {
+		version uint32
+		params  []string
+		want    string // the answer begins with
+	}{
+		{3 << 16, nil, "R\x00\x00\x00\x08\x00\x00\x00\x00"},
+		{3<<16 | 2, nil, "R"},
+		{3<<16 | 9999, nil, "v\x00\x00\x00\x0c\x00\x03\x00\x02\x00\x00\x00\x00R"},
+		{3 << 16, []string{"_pq_.future", "1"}, "v\x00\x00\x00\x18\x00\x03\x00\x00\x00\x00\x00\x01_pq_.future\x00R"},
+		{3 << 16, []string{"application_name", strings.Repeat("x", 9946)}, "R"}, // 10,000 bytes
+		{3 << 16, []string{"application_name", strings.Repeat("x", 9947)}, "E"},
+		{2 << 16, nil, "E"},
+		{4 << 16, nil, "E"},
+	} {
+		if got := string(startRaw(t, proxy, c.version, c.params...)); !strings.HasPrefix(got, c.want) {
+			t.Errorf("version %x with %.40q: %.80q, want %q", c.version, c.params, got, c.want)
+		}
+	}
 }
 
 // TestCertificateBindsUserAndName of the route it was issued for.

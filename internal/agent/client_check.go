@@ -42,7 +42,7 @@ func (t *serverTraits) clientCheckParams(given []pgwire.Param) []pgwire.Param {
 		return nil
 	}
 	for _, p := range given {
-		if strings.EqualFold(p.Name, clientCheck) {
+		if sets(p, clientCheck) {
 			return nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
 )
 
@@ -20,6 +21,11 @@ const (
 const certificateLines = "Let pg_hba.conf accept client certificates, above other lines that match, and reload:\n" +
 	"hostssl all             all             ::/0                    cert\n" +
 	"hostssl all             all             0.0.0.0/0               cert"
+
+// replicationLines: in pg_hba.conf, "all" databases does not cover physical replication.
+const replicationLines = "Let pg_hba.conf accept client certificates for physical replication too, and reload:\n" +
+	"hostssl replication     all             ::/0                    cert\n" +
+	"hostssl replication     all             0.0.0.0/0               cert"
 
 // adminHint adds to a refused login of the admin user what repairs it.
 func (d *database) adminHint(err error, admin, dbname string) error {
@@ -46,9 +52,11 @@ func (s *session) connectHint(err error) error {
 	hint := ""
 	switch {
 	case lacksConnect(pg) && s.lease != nil:
-		hint = grantConnect(s.startup.Database(), s.decision.DatabaseRoles)
+		hint = grantConnect(s.databaseName(), s.decision.DatabaseRoles)
 	case lacksConnect(pg):
-		hint = grantConnect(s.startup.Database(), []string{s.decision.DatabaseUser})
+		hint = grantConnect(s.databaseName(), []string{s.decision.DatabaseUser})
+	case pg.Code == invalidAuthorization && s.replication() == access.PhysicalReplication:
+		hint = replicationLines
 	case pg.Code == invalidAuthorization:
 		hint = certificateLines
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
 
@@ -62,7 +63,8 @@ func (s *session) evaluate(view View, d *database) (access.Decision, error) {
 		Database:      d.resource,
 		Labels:        d.labels.effective(),
 		DatabaseUser:  s.startup.User(),
-		DatabaseName:  s.startup.Database(),
+		DatabaseName:  s.databaseName(),
+		Replication:   s.replication(),
 		DatabaseRoles: s.identity.Route.DatabaseRole,
 	})
 	return decision, decision.Err()
@@ -89,22 +91,40 @@ func (s *session) checkRoute() error {
 	if want, got := route.DatabaseUser, s.startup.User(); want != "" && want != got {
 		return fault.Newf(fault.Denied, "this certificate is for database user %q, not %q", want, got).WithHint(hint)
 	}
-	if want, got := route.DatabaseName, s.startup.Database(); want != "" && want != got {
+	if want, got := route.DatabaseName, s.databaseName(); want != "" && want != got {
 		return fault.Newf(fault.Denied, "this certificate is for database name %q, not %q", want, got).
 			WithHint(fmt.Sprintf("%s --db-name=%s", hint, got))
 	}
 	return nil
 }
 
-// checkParams refuses start-up parameters that change who the session is. All
-// others pass unchanged: whatever they set, the person could SET anyway.
-func (s *session) checkParams() error {
-	if s.startup.Replication() {
-		return fault.New(fault.Denied, "replication connections are not allowed").
-			WithHint("Replicate over a connection of the database's own.")
+// databaseName returns what is asked for, by the name that policy knows it by:
+// physical replication reads every logical database, whatever name came with it.
+func (s *session) databaseName() string {
+	if s.replication() == access.PhysicalReplication {
+		return access.PhysicalName
 	}
+	return s.startup.Database()
+}
+
+// replication returns which replication connection is asked for.
+func (s *session) replication() access.Replication {
+	switch kind, _ := s.startup.Replication(); kind {
+	case pgwire.LogicalReplication:
+		return access.LogicalReplication
+	case pgwire.PhysicalReplication:
+		return access.PhysicalReplication
+	case pgwire.NoReplication:
+	}
+	return access.NoReplication
+}
+
+// checkParams refuses start-up parameters that change who the session is. All
+// others pass unchanged: whatever they set, the person could SET anyway. Whether it
+// is a replication connection is part of the decision.
+func (s *session) checkParams() error {
 	for _, p := range s.startup.Params {
-		if strings.EqualFold(p.Name, "session_authorization") || p.Name == "options" && setsAuthorization(p.Value) {
+		if sets(p, "session_authorization") {
 			return fault.New(fault.Denied, "the start-up parameter session_authorization is not allowed").
 				WithHint("Connect as yourself; use SET ROLE inside the session.")
 		}
@@ -112,10 +132,14 @@ func (s *session) checkParams() error {
 	return nil
 }
 
-// setsAuthorization reports whether command-line options name the parameter. As
-// PostgreSQL reads them, a backslash escapes the next character and a hyphen in
-// a name is an underscore.
-func setsAuthorization(options string) bool {
-	plain := strings.NewReplacer(`\`, "", "-", "_").Replace(strings.ToLower(options))
-	return strings.Contains(plain, "session_authorization")
+// sets reports whether a start-up parameter sets the setting, by its own name or
+// among command-line options. As PostgreSQL reads those, a backslash escapes the
+// next character and a hyphen in a name is an underscore. A mention of the name
+// anywhere in the options counts.
+func sets(p pgwire.Param, setting string) bool {
+	if p.Name != "options" {
+		return strings.EqualFold(p.Name, setting)
+	}
+	plain := strings.NewReplacer(`\`, "", "-", "_").Replace(strings.ToLower(p.Value))
+	return strings.Contains(plain, setting)
 }

@@ -88,7 +88,7 @@ func (s *session) begin(ctx context.Context) error {
 	if err := s.welcome(); err != nil {
 		return err
 	}
-	s.log.Info("session started", "db_name", s.startup.Database(), "db_user", s.account,
+	s.log.Info("session started", "db_name", s.databaseName(), "db_user", s.account,
 		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
 	return nil
 }
@@ -160,7 +160,7 @@ func (s *session) start(ctx context.Context, conn *pgwire.ServerConn) (*pgwire.B
 }
 
 // startConfig passes the client's parameters on. The id of the session becomes
-// the application_name only where the client has set none.
+// the application_name only where the client has set none, by whatever means.
 func (s *session) startConfig() pgwire.StartConfig {
 	cfg := pgwire.StartConfig{User: s.account, Database: s.startup.Database(), ProtocolMinor: maxProtocolMinor}
 	named := false
@@ -168,15 +168,17 @@ func (s *session) startConfig() pgwire.StartConfig {
 		switch p.Name {
 		case "user", "database", "replication":
 			continue
-		case "application_name":
-			named = named || p.Value != ""
 		}
+		named = named || p.Value != "" && sets(p, "application_name")
 		cfg.Params = append(cfg.Params, p)
 	}
-	if !named {
-		cfg.Params = append(cfg.Params, pgwire.Param{Name: "application_name", Value: "postern " + s.id})
+	if kind, value := s.startup.Replication(); kind != pgwire.NoReplication {
+		cfg.Params = append(cfg.Params, pgwire.Param{Name: "replication", Value: value}) // one, of which the decision was made
 	}
-	cfg.Params = append(cfg.Params, s.database.traits.clientCheckParams(cfg.Params)...)
+	if !named {
+		cfg.Extra = append(cfg.Extra, pgwire.Param{Name: "application_name", Value: "postern " + s.id})
+	}
+	cfg.Extra = append(cfg.Extra, s.database.traits.clientCheckParams(cfg.Params)...)
 	return cfg
 }
 

@@ -23,7 +23,7 @@ func (s *session) next() audit.Session {
 func (s *session) auditDatabase() audit.Database {
 	name, user := "", ""
 	if s.startup != nil {
-		name, user = s.startup.Database(), s.startup.User()
+		name, user = s.databaseName(), s.startup.User()
 	}
 	if s.database == nil {
 		return audit.Database{Service: s.identity.Route.Database, DatabaseName: name, DatabaseUser: user}

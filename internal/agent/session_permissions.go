@@ -19,6 +19,9 @@ import (
 // the decision. Without an entry that allows something there is nothing to give.
 func (s *session) prepareBundle(ctx context.Context) error {
 	entries := s.decision.Permissions
+	if s.replication() == access.PhysicalReplication {
+		return nil // it has no use for objects
+	}
 	if !slices.ContainsFunc(entries, func(p access.Permission) bool { return p.Effect == access.EffectAllow }) {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/provision"
 	"github.com/postern-db/postern/internal/resource"
@@ -43,13 +44,23 @@ func (s *session) activate(ctx context.Context) (*provision.Lease, error) {
 		Roles:        s.decision.DatabaseRoles,
 		Bundle:       s.bundleRole(),
 		Mode:         provisionMode(s.decision.Mode),
-		DatabaseName: s.startup.Database(),
+		Replication:  s.replication() != access.NoReplication && s.database.resource.Type() != resource.TypeRDS,
+		DatabaseName: s.provisioningDatabase(),
 		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
 	})
 	if err != nil {
 		return nil, s.activationError(err)
 	}
 	return lease, nil
+}
+
+// provisioningDatabase returns the logical database in which the admin works for
+// the session, unless it has a default one: accounts belong to the whole server.
+func (s *session) provisioningDatabase() string {
+	if s.replication() == access.PhysicalReplication {
+		return "postgres"
+	}
+	return s.startup.Database()
 }
 
 // activationError says what was tried, and keeps the kind, the SQLSTATE and the

@@ -37,4 +37,6 @@ type Handout struct {
 	Databases []string // "*" for every one
 	Except    []string // not these
 	Objects   bool     // and rights on objects, by db_permissions
+	// Replication says that they may open replication connections.
+	Replication bool
 }

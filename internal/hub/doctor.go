@@ -35,7 +35,7 @@ func (v *View) handouts(r Registered) []api.Handout {
 		if !ok {
 			continue
 		}
-		key := fmt.Sprintf("%q %q %q %t", h.Roles, h.Databases, h.Except, h.Objects)
+		key := fmt.Sprintf("%q %q %q %t %t", h.Roles, h.Databases, h.Except, h.Objects, h.Replication)
 		i, seen := same[key]
 		if !seen {
 			i = len(all)
@@ -60,6 +60,7 @@ func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
 		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: anyName(o), MFAVerified: true,
 	})
 	h.Objects = slices.ContainsFunc(d.Permissions, func(p access.Permission) bool { return p.Effect == access.EffectAllow })
+	h.Replication = d.Limits.AllowReplication
 	return h, true
 }
 

@@ -23,6 +23,9 @@ type StartConfig struct {
 	Database string // dbname
 	// Params are sent as they are after user and database, in this order.
 	Params []Param
+	// Extra are parameters of our own. They are left out where there is no room: what
+	// a client sends may be as long as PostgreSQL allows.
+	Extra []Param
 	// ProtocolMinor is the minor protocol version to ask for: 0, or 2 for long cancel
 	// keys. A server that knows less answers with its own, see [Backend.Minor].
 	ProtocolMinor uint16
@@ -83,6 +86,15 @@ func (c *ServerConn) Start(ctx context.Context, cfg StartConfig) (*Backend, erro
 
 func startupPacket(cfg StartConfig) ([]byte, error) {
 	params := append([]Param{{"user", cfg.User}, {"database", cfg.Database}}, cfg.Params...)
+	size := 4 + 4 + 1
+	for _, p := range params {
+		size += len(p.Name) + len(p.Value) + 2
+	}
+	for _, p := range cfg.Extra {
+		if more := len(p.Name) + len(p.Value) + 2; size+more-4 <= maxStartup {
+			params, size = append(params, p), size+more
+		}
+	}
 	packet := make([]byte, 8, 256)
 	binary.BigEndian.PutUint32(packet[4:], protocolMajor<<16|uint32(cfg.ProtocolMinor))
 	for _, p := range params {

@@ -173,16 +173,30 @@ func (s *Startup) Database() string {
 	return s.User()
 }
 
-// Replication reports whether a replication connection is asked for. A value
-// that PostgreSQL would not take as false counts as a yes, and so does one of
-// several.
-func (s *Startup) Replication() bool {
+// Replication is what a replication connection is for.
+type Replication int
+
+// The kinds of replication connections.
+const (
+	NoReplication       Replication = iota
+	LogicalReplication              // of one logical database, in which it also takes SQL
+	PhysicalReplication             // of the whole server, whatever dbname was sent
+)
+
+// Replication returns which replication connection is asked for, and the value of
+// the parameter that asks for it. A value that PostgreSQL would not take as false
+// counts as a yes, and so does one of several.
+func (s *Startup) Replication() (kind Replication, value string) {
 	for _, p := range s.Params {
-		if p.Name == "replication" && !falseWord(p.Value) {
-			return true
+		switch {
+		case p.Name != "replication" || falseWord(p.Value):
+		case p.Value == "database": // in this spelling only
+			return LogicalReplication, p.Value
+		default:
+			kind, value = PhysicalReplication, p.Value
 		}
 	}
-	return false
+	return kind, value
 }
 
 // falseWord follows PostgreSQL's parse_bool: "0", and unique prefixes of

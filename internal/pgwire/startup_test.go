@@ -106,18 +106,21 @@ func TestStartupAccessors(t *testing.T) {
 	if s.User() != "alice" || s.Database() != "alice" {
 		t.Errorf("user %q, database %q: the last value counts, the user's name is the default", s.User(), s.Database())
 	}
-	for value, want := range map[string]bool{
-		"": true, "database": true, "true": true, "on": true, "1": true, "o": true, "nonsense": true,
-		"false": false, "F": false, "off": false, "OF": false, "no": false, "n": false, "0": false,
+	const no, logical, physical = NoReplication, LogicalReplication, PhysicalReplication
+	for value, want := range map[string]Replication{
+		"database": logical, "DATABASE": physical, "": physical, "true": physical, "on": physical, "1": physical, "o": physical, "nonsense": physical,
+		"false": no, "F": no, "off": no, "OF": no, "no": no, "n": no, "0": no,
 	} {
 		s := &Startup{Params: []Param{{"replication", value}}}
-		if got := s.Replication(); got != want {
+		if got, _ := s.Replication(); got != want {
 			t.Errorf("replication=%q: %v, want %v", value, got, want)
 		}
 	}
-	both := &Startup{Params: []Param{{"replication", "database"}, {"replication", "off"}}}
-	if !both.Replication() {
-		t.Error("a second value hides the first")
+	for _, second := range []string{"off", "on"} {
+		both := &Startup{Params: []Param{{"replication", "database"}, {"replication", second}}}
+		if got, value := both.Replication(); got != logical || value != "database" {
+			t.Errorf("a second value hides the first: %v, %q", got, value)
+		}
 	}
 }
 

@@ -23,8 +23,8 @@ func (l *Lease) Converge(ctx context.Context, roles []string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	want.place = l.want.place
-	l.s.accounts.rename(l.entry, setOf(roles))
+	want.place, want.replication = l.want.place, l.want.replication
+	l.s.accounts.rename(l.entry, setOf(roles, want.replication))
 	if _, err := l.s.activate(ctx, l.entry, l.database, want); err != nil {
 		return false, err
 	}

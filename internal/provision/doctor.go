@@ -48,6 +48,8 @@ type Handout struct {
 	// Objects says that they are given rights on objects too. CONNECT comes with
 	// these, where the admin may grant it.
 	Objects bool
+	// Replication says that they may open replication connections.
+	Replication bool
 }
 
 // Checkup says what to examine.

@@ -26,7 +26,7 @@ func (c Checkup) findings(have facts) []Finding {
 	}
 	var all []Finding
 	for _, check := range []func(facts) []Finding{
-		c.checkReadOnly, c.checkAdmin, c.checkRoles, c.checkIAM, c.checkGroup, c.checkAccounts, c.checkDatabases, c.checkConnect,
+		c.checkReadOnly, c.checkAdmin, c.checkReplication, c.checkRoles, c.checkIAM, c.checkGroup, c.checkAccounts, c.checkDatabases, c.checkConnect,
 	} {
 		all = append(all, check(have)...)
 	}
@@ -77,6 +77,31 @@ func (c Checkup) checkAdmin(have facts) []Finding {
 		}}
 	}
 	return nil
+}
+
+// checkReplication: who may give the attribute depends on the version.
+func (c Checkup) checkReplication(have facts) []Finding {
+	var users []string
+	for _, h := range c.Handouts {
+		if h.Replication {
+			users = append(users, h.Users...)
+		}
+	}
+	if len(users) == 0 || c.IAM || have.Admin.Superuser || have.Version >= version16 && have.Admin.Replication {
+		return nil
+	}
+	f := Finding{
+		Severity: SeverityWarning, Check: "replication",
+		Problem: fmt.Sprintf("the admin user %q lacks REPLICATION, which it has to hand out", c.AdminName),
+		Breaks:  "replication connections are refused: " + some(users),
+		SQL:     []string{"ALTER ROLE " + printableName(c.AdminName) + " REPLICATION;"},
+	}
+	if have.Version < version16 {
+		f.Problem = fmt.Sprintf("the admin user %q may not hand out REPLICATION: before PostgreSQL 16 only superusers may", c.AdminName)
+		f.SQL = nil
+		f.Advice = "make an account by hand (CREATE ROLE replicator LOGIN REPLICATION;) and name it in db_users of a role without automatic users"
+	}
+	return []Finding{f}
 }
 
 func (c Checkup) checkRoles(have facts) []Finding {

@@ -67,6 +67,17 @@ func TestFindings(t *testing.T) {
 			},
 		},
 		{
+			"replication", func(c *Checkup, f *facts) { c.Handouts[0].Replication = true },
+			[]Finding{{Severity: SeverityWarning, Check: "replication", SQL: []string{`ALTER ROLE "adm" REPLICATION;`}}},
+		},
+		{"replication by an admin that has it", func(c *Checkup, f *facts) { c.Handouts[0].Replication, f.Admin.Replication = true, true }, nil},
+		{
+			"replication before 16", func(c *Checkup, f *facts) {
+				c.Handouts[0].Replication, f.Admin.Replication, f.Version = true, true, 150000
+			},
+			[]Finding{{Severity: SeverityWarning, Check: "replication"}},
+		},
+		{
 			"the group of bundles", func(c *Checkup, f *facts) { f.Roles = append(f.Roles, roleFacts{Name: BundleGroup, Exists: true}) },
 			[]Finding{{Severity: SeverityWarning, Check: "group", SQL: []string{`GRANT "postern-bundles" TO "adm" WITH ADMIN OPTION;`}}},
 		},

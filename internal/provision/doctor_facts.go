@@ -20,8 +20,9 @@ type facts struct {
 		Source string `json:"source"` // as in pg_settings
 	} `json:"read_only"`
 	Admin struct {
-		Superuser  bool `json:"superuser"`
-		CreateRole bool `json:"createrole"`
+		Superuser   bool `json:"superuser"`
+		CreateRole  bool `json:"createrole"`
+		Replication bool `json:"replication"`
 	} `json:"admin"`
 	Group     roleFacts       `json:"group"`
 	Roles     []roleFacts     `json:"roles"`     // those that can be handed out, rds_iam and BundleGroup
@@ -70,7 +71,7 @@ func (have facts) role(name string) roleFacts {
 // that PostgreSQL would not cut off. See observeSQL about pg_auth_members.
 const factsSQL = `
 WITH self AS (
-  SELECT oid, rolsuper, rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
+  SELECT oid, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
 ), asked AS (
   SELECT a.name, r.oid, r.rolsuper
   FROM pg_catalog.json_array_elements_text($1::pg_catalog.json) AS a(name)
@@ -105,7 +106,7 @@ SELECT pg_catalog.json_build_object(
   'database', pg_catalog.current_database(),
   'read_only', (SELECT pg_catalog.json_build_object('on', setting = 'on', 'source', source)
     FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'),
-  'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole) FROM self),
+  'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole, 'replication', rolreplication) FROM self),
   'group', (SELECT pg_catalog.json_build_object('name', '` + Group + `', 'exists', true, 'superuser', rolsuper,
       'admin_of', pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')) FROM grp),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(

@@ -75,6 +75,9 @@ func (s *Server) check(have state, want target, steps []statement, stuck []membe
 			fmt.Sprintf("the admin user %q may not manage users: it lacks CREATEROLE", s.cfg.AdminName)).
 			WithHint("run as superuser: ALTER ROLE " + admin + " CREATEROLE;")
 	}
+	if err := s.checkReplication(have, steps); err != nil {
+		return err
+	}
 	if have.Version >= version16 {
 		if missing := lackingAdminOption(have, steps); len(missing) > 0 {
 			return refusal(fault.Denied, codeInsufficientRights,
@@ -86,6 +89,37 @@ func (s *Server) check(have state, want target, steps []statement, stuck []membe
 		return stuckFault(want.user, stuck)
 	}
 	return nil
+}
+
+// checkReplication refuses a plan that gives or takes the attribute where the
+// admin may not: before version 16 that is for superusers, since then for admins
+// that have it themselves.
+func (s *Server) checkReplication(have state, steps []statement) error {
+	var user string
+	gives, takes := false, false
+	for _, step := range steps {
+		gives = gives || slices.Contains(step.words, replicationWord)
+		takes = takes || slices.Contains(step.words, "NO"+replicationWord)
+		if gives || takes {
+			user = step.user
+			break
+		}
+	}
+	if user == "" || have.Version >= version16 && have.Admin.Replication {
+		return nil
+	}
+	f := refusal(fault.Denied, codeInsufficientRights,
+		fmt.Sprintf("the admin user %q may not change who may replicate: it lacks REPLICATION", s.cfg.AdminName)).
+		WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " REPLICATION;")
+	switch {
+	case have.Version >= version16:
+	case takes:
+		return f.WithHint("before PostgreSQL 16 only superusers may; run as one: ALTER ROLE " + quote(user) + " NOREPLICATION;")
+	default:
+		return f.WithHint("before PostgreSQL 16 only superusers give REPLICATION to others; make an account by hand and name it in db_users " +
+			"of a role without automatic users: CREATE ROLE replicator LOGIN REPLICATION;")
+	}
+	return f
 }
 
 // lackingAdminOption returns the roles on which the steps need ADMIN OPTION, as

@@ -10,16 +10,19 @@ import (
 
 // state is what the catalogs say about one account, and what the admin may do about it.
 type state struct {
-	Version  int  `json:"version"`  // server_version_num: 150018
-	Recovery bool `json:"recovery"` // a replica
-	Admin    struct {
-		Name       string `json:"name"`
-		Superuser  bool   `json:"superuser"`
-		CreateRole bool   `json:"createrole"`
-	} `json:"admin"`
-	Group   group   `json:"group"`
-	Account account `json:"account"`
-	Roles   []role  `json:"roles"` // those asked for
+	Version  int     `json:"version"`  // server_version_num: 150018
+	Recovery bool    `json:"recovery"` // a replica
+	Admin    admin   `json:"admin"`
+	Group    group   `json:"group"`
+	Account  account `json:"account"`
+	Roles    []role  `json:"roles"` // those asked for
+}
+
+type admin struct {
+	Name        string `json:"name"`
+	Superuser   bool   `json:"superuser"`
+	CreateRole  bool   `json:"createrole"`
+	Replication bool   `json:"replication"`
 }
 
 type group struct {
@@ -45,7 +48,8 @@ type account struct {
 
 func (a account) exists() bool { return a.OID != 0 }
 
-// attributes are the powers that no managed account has.
+// attributes are the powers that no managed account has, but for Replication while
+// a session is a replication connection.
 type attributes struct {
 	Superuser   bool `json:"superuser"`
 	CreateRole  bool `json:"createrole"`
@@ -90,7 +94,7 @@ type role struct {
 // used because pg_authid is for superusers only.
 const observeSQL = `
 WITH self AS (
-  SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
+  SELECT oid, rolname, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
 ), grp AS (
   SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
   FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
@@ -106,7 +110,8 @@ WITH self AS (
 SELECT pg_catalog.json_build_object(
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'recovery', pg_catalog.pg_is_in_recovery(),
-  'admin', (SELECT pg_catalog.json_build_object('name', rolname, 'superuser', rolsuper, 'createrole', rolcreaterole) FROM self),
+  'admin', (SELECT pg_catalog.json_build_object('name', rolname, 'superuser', rolsuper, 'createrole', rolcreaterole,
+    'replication', rolreplication) FROM self),
   'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp),
   'account', (SELECT pg_catalog.json_build_object(
     'oid', acc.oid::pg_catalog.int8,

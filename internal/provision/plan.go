@@ -26,14 +26,14 @@ func plan(have state, want target) (steps []statement, stuck []membership) {
 		if !have.Group.Exists {
 			steps = append(steps, statement{action: createGroup})
 		}
-		steps = append(steps, statement{action: createAccount, user: want.user, words: []string{loginWord(want.login)}})
+		steps = append(steps, statement{action: createAccount, user: want.user, words: creationWords(want)})
 		if want.drop {
 			steps = append(steps, statement{action: comment, user: want.user, text: dropMarker})
 		}
 		members, _ := planMemberships(have, want)
 		return append(steps, members...), nil
 	}
-	if words := attributeWords(acc, want); len(words) > 0 {
+	if words := attributeWords(have.changeable(want), want); len(words) > 0 {
 		steps = append(steps, statement{action: alter, user: want.user, words: words})
 	}
 	if !want.keepRoles {
@@ -70,8 +70,31 @@ func loginWord(login bool) string {
 	return "NOLOGIN"
 }
 
-// attributeWords returns what to tell ALTER ROLE: login as wanted, no powers,
-// and inheritance, without which roles are held but of no use.
+// creationWords returns what to tell CREATE ROLE.
+func creationWords(want target) []string {
+	words := []string{loginWord(want.login)}
+	if want.replication {
+		words = append(words, replicationWord)
+	}
+	return words
+}
+
+// replicationWord gives an account the one power that policy can ask for.
+const replicationWord = "REPLICATION"
+
+// changeable returns the account without an attribute that the admin may not take
+// away (any more). That must not keep the account from losing its login, without
+// which nobody replicates; allowing login again is refused, see [Server.checkReplication].
+func (have state) changeable(want target) account {
+	acc := have.Account
+	if !want.login && have.Version >= version16 && !have.Admin.Superuser && !have.Admin.Replication {
+		acc.Attributes.Replication = false
+	}
+	return acc
+}
+
+// attributeWords returns what to tell ALTER ROLE: login as wanted, no powers but
+// the wanted one, and inheritance, without which roles are held but of no use.
 func attributeWords(acc account, want target) []string {
 	var words []string
 	if acc.Login != want.login {
@@ -79,17 +102,18 @@ func attributeWords(acc account, want target) []string {
 		words = append(words, loginWord(want.login), "PASSWORD NULL")
 	}
 	for _, power := range []struct {
-		held bool
-		word string
+		differs bool
+		word    string
 	}{
 		{acc.Attributes.Superuser, "NOSUPERUSER"},
 		{acc.Attributes.CreateRole, "NOCREATEROLE"},
 		{acc.Attributes.CreateDB, "NOCREATEDB"},
-		{acc.Attributes.Replication, "NOREPLICATION"},
+		{acc.Attributes.Replication && !want.replication, "NO" + replicationWord},
+		{!acc.Attributes.Replication && want.replication, replicationWord},
 		{acc.Attributes.BypassRLS, "NOBYPASSRLS"},
 		{!acc.Inherit, "INHERIT"},
 	} {
-		if power.held {
+		if power.differs {
 			words = append(words, power.word)
 		}
 	}

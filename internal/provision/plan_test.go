@@ -21,6 +21,13 @@ func have(version int, change ...func(*account)) state {
 	return s
 }
 
+// replicating is an account that may, under an admin.
+func replicating(by admin) state {
+	s := have(160000, loggedIn, func(a *account) { a.Attributes.Replication = true })
+	s.Admin = by
+	return s
+}
+
 func loggedIn(a *account) { a.Login = true }
 
 func holds(role string, options ...func(*membership)) func(*account) {
@@ -85,7 +92,14 @@ func TestPlan(t *testing.T) {
 			name: "granted by somebody out of reach", have: have(160000, loggedIn, holds("reader"), holds("writer"), holds("root", foreign)),
 			want: on, stuck: 1,
 		},
-		{name: "powers", have: have(160000, loggedIn, func(a *account) {
+		{name: "replicates", have: have(160000, loggedIn), want: target{user: "alice", login: true, replication: true}, plan: []string{
+			lock, `ALTER ROLE "alice" REPLICATION`,
+		}},
+		{name: "replicated", have: replicating(admin{Replication: true}), want: off, plan: []string{
+			lock, `ALTER ROLE "alice" NOLOGIN PASSWORD NULL NOREPLICATION`,
+		}},
+		{name: "replicated, and the admin may not change that", have: replicating(admin{}), want: off, plan: []string{lock, nologin}},
+		{name: "powers", have: have(150000, loggedIn, func(a *account) {
 			a.Inherit = false
 			a.Attributes = attributes{Superuser: true, CreateRole: true, CreateDB: true, Replication: true, BypassRLS: true}
 		}), want: target{user: "alice", login: true}, plan: []string{
@@ -128,6 +142,7 @@ func model(s state, steps []statement) (state, error) {
 				return s, fmt.Errorf("%v: exists, or no group", step)
 			}
 			acc = account{OID: 2, Managed: true, Inherit: true, Login: slices.Contains(step.words, "LOGIN")}
+			acc.Attributes.Replication = slices.Contains(step.words, "REPLICATION")
 		case disown:
 			acc.Heirs = slices.DeleteFunc(slices.Clone(acc.Heirs), func(h string) bool { return h == step.role })
 		case comment:
@@ -147,6 +162,8 @@ func model(s state, steps []statement) (state, error) {
 					acc.Attributes.CreateRole = false
 				case "NOCREATEDB":
 					acc.Attributes.CreateDB = false
+				case "REPLICATION":
+					acc.Attributes.Replication = true
 				case "NOREPLICATION":
 					acc.Attributes.Replication = false
 				case "NOBYPASSRLS":
@@ -187,6 +204,8 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 			user: "alice", login: rapid.Bool().Draw(t, "want login"),
 			keepRoles: rapid.Bool().Draw(t, "keep roles"), drop: rapid.Bool().Draw(t, "drop"),
 		}
+		want.replication = want.login && rapid.Bool().Draw(t, "want replication")
+		s.Admin.Replication = rapid.Bool().Draw(t, "admin may change replication")
 		want.roles = slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID[string]).Draw(t, "want roles")))
 
 		steps, stuck := plan(s, want)
@@ -194,7 +213,11 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("plan %q: %v", texts(steps), err)
 		}
-		if after.Account.Login != want.login || after.Account.Attributes != (attributes{}) || !after.Account.Inherit ||
+		powers := attributes{Replication: want.replication}
+		if !want.login && !s.Admin.Replication && s.Version >= version16 {
+			powers.Replication = s.Account.Attributes.Replication // out of the admin's reach
+		}
+		if after.Account.Login != want.login || after.Account.Attributes != powers || !after.Account.Inherit ||
 			(after.Account.Comment == dropMarker) != want.drop {
 			t.Fatalf("plan %q leads to %+v", texts(steps), after.Account)
 		}

@@ -19,7 +19,7 @@ const siblingHash = 4
 // with other roles than the sessions that run. Equal roles share a sibling; it is
 // dropped when its last session ends.
 func sibling(w Want) Want {
-	sum := sha256.Sum256([]byte(w.User + "\x00" + setOf(w.Roles)))
+	sum := sha256.Sum256([]byte(w.User + "\x00" + setOf(w.Roles, w.Replication)))
 	suffix := "#" + hex.EncodeToString(sum[:siblingHash])
 	name := w.User
 	for len(name)+len(suffix) > maxName { // cut between characters
@@ -30,10 +30,13 @@ func sibling(w Want) Want {
 	return w
 }
 
-// setOf identifies a set of roles.
-func setOf(roles []string) string {
-	sorted := slices.Sorted(slices.Values(roles))
-	return strings.Join(slices.Compact(sorted), "\x00")
+// setOf identifies what an account holds: its roles, and whether it may replicate.
+func setOf(roles []string, replication bool) string {
+	sorted := slices.Compact(slices.Sorted(slices.Values(roles)))
+	if replication {
+		sorted = append(sorted, "", replicationWord) // no role has an empty name
+	}
+	return strings.Join(sorted, "\x00")
 }
 
 // claim returns the entry of an account with one more lease on it, if no session
@@ -42,7 +45,7 @@ func (a *accounts) claim(w Want) (e *entry, inTheWay []uint32) {
 	e = a.use(w.User)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	set := setOf(w.Roles)
+	set := setOf(w.Roles, w.Replication)
 	if e.leases > 0 && e.set != set {
 		e.users-- // somebody else's lease keeps the entry
 		return nil, slices.Clone(e.live)

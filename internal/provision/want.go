@@ -27,10 +27,13 @@ func (m Mode) String() string {
 
 // Want is what a session needs.
 type Want struct {
-	User         string   // the database user
-	Roles        []string // the roles it is to hold, no more and no less
-	Bundle       string   // beside them the bundle of its database, see [Server.Bundle]; "" for none
-	Mode         Mode
+	User   string   // the database user
+	Roles  []string // the roles it is to hold, no more and no less
+	Bundle string   // beside them the bundle of its database, see [Server.Bundle]; "" for none
+	Mode   Mode
+	// Replication gives the account the attribute of that name, for a session that
+	// is a replication connection.
+	Replication  bool
 	DatabaseName string // the session's database; used when there is no default database
 	// Alone refuses, with a Conflict that names the sessions in the way, where the
 	// account is in use with other roles. Otherwise the session gets a sibling.
@@ -88,8 +91,10 @@ type target struct {
 	login bool
 	// keepRoles leaves the memberships alone, else they become exactly roles.
 	keepRoles bool
-	roles     []string // sorted, without repetition and without the group
-	drop      bool     // the comment says that the account goes after use
+	// replication is the attribute; an account that cannot log in never has it.
+	replication bool
+	roles       []string // sorted, without repetition and without the group
+	drop        bool     // the comment says that the account goes after use
 
 	bundle string // the one of roles that is a bundle
 	// place is what the names of the bundles begin with that the session's database
@@ -112,5 +117,5 @@ func (s *Server) target(w Want) (target, error) {
 	}
 	slices.Sort(roles)
 	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group || r == BundleGroup })
-	return target{user: w.User, login: true, roles: roles, drop: w.Mode == Drop, bundle: w.Bundle, place: s.place(w.DatabaseName)}, nil
+	return target{user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, bundle: w.Bundle, place: s.place(w.DatabaseName)}, nil
 }

@@ -43,6 +43,8 @@ const SeedService = `db_service:
 type Options struct {
 	// Version is the major version of PostgreSQL; 0 is the distribution's.
 	Version int
+	// HBA are lines of pg_hba.conf beside those of the seed.
+	HBA string
 	// Settings are added to postgresql.conf.
 	Settings map[string]string
 	// NoServer leaves PostgreSQL out.
@@ -96,7 +98,7 @@ func prepare(t testing.TB, o Options) *Env {
 	if o.NoServer {
 		return env
 	}
-	env.Server = pgtest.Start(t, pgtest.Options{Version: o.Version, TLS: founded.server, HBA: SeedHBA, Settings: o.Settings})
+	env.Server = pgtest.Start(t, pgtest.Options{Version: o.Version, TLS: founded.server, HBA: SeedHBA + "\n" + o.HBA, Settings: o.Settings})
 	env.Server.Exec(t, `CREATE USER "teleport-admin" login createrole`)
 	return env
 }
