@@ -30,6 +30,7 @@ type entry struct {
 	live    []uint32             // their backends
 	changes int                  // counts changes made through the gate
 	ended   map[uint32]time.Time // backends of sessions that have ended
+	opening *opening             // the password that the account has; nil for none
 }
 
 // endedFor is how long a backend is known to have ended. Process ids are used again.

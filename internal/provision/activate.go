@@ -145,7 +145,7 @@ func (l *Lease) Result() Result { return l.result }
 func (l *Lease) User() string { return l.want.user }
 
 // Reactivate activates the account again. Call it when PostgreSQL refuses the
-// database user's login with SQLSTATE 28000: another agent may have released the account
+// database user's login with SQLSTATE 28000 or 28P01: another agent may have released the account
 // after our activation and before the login. Then log in again. Errors are those of
 // [Server.Activate]; the lease stays valid.
 func (l *Lease) Reactivate(ctx context.Context) error {
@@ -154,6 +154,7 @@ func (l *Lease) Reactivate(ctx context.Context) error {
 	if l.counted {
 		return fmt.Errorf("reactivate %q: the lease has been released", l.want.user)
 	}
+	l.s.accounts.spoil(l.entry)
 	_, err := l.s.activate(ctx, l.entry, l.database, l.want)
 	return err
 }

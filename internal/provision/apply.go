@@ -20,8 +20,9 @@ type transaction struct {
 	// durable waits for the disk when committing. An activation does not: losing
 	// it in a crash of the server is the safe direction.
 	durable bool
-	// settle only locks at first, and waits for the logins under way before
-	// anything is changed.
+	// look only locks at first: what is changed depends on what is seen then.
+	look bool
+	// settle looks, and waits for the logins under way before anything is changed.
 	settle bool
 	// guard, if set, looks at each state observed under the lock and stops the
 	// transaction by returning an error.
@@ -40,7 +41,7 @@ func (t *transaction) run(ctx context.Context, have state) error {
 	if err := t.s.check(have, t.want, steps, stuck); err != nil {
 		return err
 	}
-	if have.Account.exists() && (len(steps) == 0 || t.settle) {
+	if have.Account.exists() && (len(steps) == 0 || t.look || t.settle) {
 		steps = []statement{lockOf(have.Account, t.want)}
 	}
 	err := t.rounds(ctx, steps)
@@ -115,7 +116,7 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 // add puts the steps on the batch.
 func (t *transaction) add(b *batch, steps []statement) {
 	for _, step := range steps {
-		b.exec(step.String(), func(_ *pgconn.Result, err error) error {
+		b.exec(step.sql(), func(_ *pgconn.Result, err error) error {
 			if err != nil {
 				return t.s.applyFault(step, err)
 			}

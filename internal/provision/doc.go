@@ -39,6 +39,7 @@
 //     comment is and stays empty. Two agents that create one account
 //     at once meet at the unique index of pg_authid, and the second tries again.
 //   - An activation that finds the account as wanted takes no lock and writes nothing.
+//   - A password that an account has for a login is announced by VALID UNTIL: see password.go.
 //   - A release disables login first and commits. From then on every login that
 //     checks the account is refused. Then it takes the lock again and, unless
 //     another agent has allowed login meanwhile, waits for the logins that

@@ -12,6 +12,7 @@ import (
 type state struct {
 	Version  int     `json:"version"`  // server_version_num: 150018
 	Recovery bool    `json:"recovery"` // a replica
+	Soon     string  `json:"soon"`     // a bit less than a minute ahead by the server's clock, in UTC, without fractions
 	Admin    admin   `json:"admin"`
 	Group    group   `json:"group"`
 	Account  account `json:"account"`
@@ -32,21 +33,29 @@ type group struct {
 
 // account is the role with the user's name.
 type account struct {
-	OID         uint32       `json:"oid"` // 0: there is none
-	Managed     bool         `json:"managed"`
-	AdminOf     bool         `json:"admin_of"` // the admin has ADMIN OPTION on it
-	Login       bool         `json:"login"`
-	Inherit     bool         `json:"inherit"`
-	Attributes  attributes   `json:"attributes"`
-	Comment     string       `json:"comment"`     // empty: none
-	Memberships []membership `json:"memberships"` // direct ones, without the group
-	Sessions    []uint32     `json:"sessions"`    // process ids of its backends
+	OID         uint32        `json:"oid"` // 0: there is none
+	Managed     bool          `json:"managed"`
+	AdminOf     bool          `json:"admin_of"` // the admin has ADMIN OPTION on it
+	Login       bool          `json:"login"`
+	Inherit     bool          `json:"inherit"`
+	Attributes  attributes    `json:"attributes"`
+	Comment     string        `json:"comment"`     // empty: none
+	Memberships []membership  `json:"memberships"` // direct ones, without the group
+	Sessions    []uint32      `json:"sessions"`    // process ids of its backends
+	Password    passwordState `json:"password"`
 	// Heirs are members of the account. Before version 15 everybody may make others
 	// members of the own role, who then have its rights.
 	Heirs []string `json:"heirs"`
 }
 
 func (a account) exists() bool { return a.OID != 0 }
+
+// passwordState is what can be seen of an account's password: nothing but VALID UNTIL.
+type passwordState struct {
+	Dated bool `json:"dated"` // a password would be valid for a time, not for ever and not never
+	Open  bool `json:"open"`  // that time is not over
+	Mark  int  `json:"mark"`  // its microseconds, which tell whose password it is
+}
 
 // attributes are the powers that no managed account has, but for Replication while
 // a session is a replication connection.
@@ -99,7 +108,7 @@ WITH self AS (
   SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
   FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
 ), acc AS (
-  SELECT oid, rolcanlogin, rolinherit, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls
+  SELECT oid, rolcanlogin, rolinherit, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolvaliduntil
   FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
 ), held AS (
   SELECT m.roleid, m.grantor, m.admin_option,
@@ -110,6 +119,7 @@ WITH self AS (
 SELECT pg_catalog.json_build_object(
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'recovery', pg_catalog.pg_is_in_recovery(),
+  'soon', pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.clock_timestamp() + '59 seconds'::pg_catalog.interval), 'YYYY-MM-DD HH24:MI:SS'),
   'admin', (SELECT pg_catalog.json_build_object('name', rolname, 'superuser', rolsuper, 'createrole', rolcreaterole,
     'replication', rolreplication) FROM self),
   'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp),
@@ -120,6 +130,11 @@ SELECT pg_catalog.json_build_object(
     'admin_of', pg_catalog.pg_has_role(acc.oid, 'MEMBER WITH ADMIN OPTION'),
     'login', acc.rolcanlogin,
     'inherit', acc.rolinherit,
+    'password', pg_catalog.json_build_object(
+      'dated', COALESCE(pg_catalog.isfinite(acc.rolvaliduntil), false),
+      'open', COALESCE(pg_catalog.isfinite(acc.rolvaliduntil) AND acc.rolvaliduntil > pg_catalog.clock_timestamp(), false),
+      'mark', CASE WHEN pg_catalog.isfinite(acc.rolvaliduntil)
+        THEN pg_catalog.to_char(acc.rolvaliduntil, 'US')::pg_catalog.int4 ELSE 0 END),
     'attributes', pg_catalog.json_build_object(
       'superuser', acc.rolsuper, 'createrole', acc.rolcreaterole, 'createdb', acc.rolcreatedb,
       'replication', acc.rolreplication, 'bypassrls', acc.rolbypassrls),

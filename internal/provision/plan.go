@@ -26,15 +26,19 @@ func plan(have state, want target) (steps []statement, stuck []membership) {
 		if !have.Group.Exists {
 			steps = append(steps, statement{action: createGroup})
 		}
-		steps = append(steps, statement{action: createAccount, user: want.user, words: creationWords(want)})
+		create := statement{action: createAccount, user: want.user, words: creationWords(want)}
+		create.key, create.until = planKey(have, want)
+		steps = append(steps, create)
 		if want.drop {
 			steps = append(steps, statement{action: comment, user: want.user, text: dropMarker})
 		}
 		members, _ := planMemberships(have, want)
 		return append(steps, members...), nil
 	}
-	if words := attributeWords(have.changeable(want), want); len(words) > 0 {
-		steps = append(steps, statement{action: alter, user: want.user, words: words})
+	change := statement{action: alter, user: want.user, words: attributeWords(have.changeable(want), want)}
+	change.key, change.until = planKey(have, want)
+	if len(change.words) > 0 || change.until != "" {
+		steps = append(steps, change)
 	}
 	if !want.keepRoles {
 		for _, heir := range slices.Sorted(slices.Values(acc.Heirs)) {
@@ -98,8 +102,14 @@ func (have state) changeable(want target) account {
 func attributeWords(acc account, want target) []string {
 	var words []string
 	if acc.Login != want.login {
+		words = append(words, loginWord(want.login))
+	}
+	if want.key.mark == 0 && (acc.Login != want.login || want.erase && acc.Password.Dated) {
 		// A person can give the own account a password. It must not open another door.
-		words = append(words, loginWord(want.login), "PASSWORD NULL")
+		words = append(words, "PASSWORD NULL")
+		if acc.Password.Dated {
+			words = append(words, "VALID UNTIL '-infinity'")
+		}
 	}
 	for _, power := range []struct {
 		differs bool

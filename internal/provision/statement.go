@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -26,6 +27,8 @@ type statement struct {
 	user    string
 	text    string       // of the comment
 	words   []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
+	key     key          // of alter and createAccount: the password
+	until   string       // of them: how long the password is valid; empty for no password
 	role    string       // of grant and revoke; of disown: who is a member
 	held    membership   // of revoke: what is revoked
 	options grantOptions // of grant
@@ -43,21 +46,27 @@ const (
 	passive
 )
 
-// String returns the statement as SQL.
-func (s statement) String() string {
+// String returns the statement as SQL that may be shown: a password is left out.
+func (s statement) String() string { return s.render("[redacted]") }
+
+// sql returns the statement as it is sent.
+func (s statement) sql() string { return s.render(s.key.verifier) }
+
+// render returns the statement with this in the place of the password.
+func (s statement) render(verifier string) string {
 	user := quote(s.user)
 	switch s.action {
 	case createGroup:
 		return "CREATE ROLE " + quote(Group) + " NOLOGIN"
 	case createAccount:
-		return "CREATE ROLE " + user + " " + strings.Join(s.words, " ") + " IN ROLE " + quote(Group)
+		return "CREATE ROLE " + user + " " + strings.Join(s.attributes(verifier), " ") + " IN ROLE " + quote(Group)
 	case comment:
 		if s.text == "" {
 			return "COMMENT ON ROLE " + user + " IS NULL"
 		}
 		return "COMMENT ON ROLE " + user + " IS " + quoteLiteral(s.text)
 	case alter:
-		return "ALTER ROLE " + user + " " + strings.Join(s.words, " ")
+		return "ALTER ROLE " + user + " " + strings.Join(s.attributes(verifier), " ")
 	case disown:
 		return "REVOKE " + user + " FROM " + quote(s.role)
 	case revoke:
@@ -80,6 +89,14 @@ func (s statement) String() string {
 		return "DROP ROLE " + user
 	}
 	return ""
+}
+
+// attributes returns the words with those of the password.
+func (s statement) attributes(verifier string) []string {
+	if s.until == "" {
+		return s.words
+	}
+	return append(slices.Clone(s.words), "PASSWORD "+quoteLiteral(verifier), "VALID UNTIL "+quoteLiteral(s.until))
 }
 
 // quote quotes an identifier.

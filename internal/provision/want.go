@@ -97,6 +97,11 @@ type target struct {
 	drop        bool     // the comment says that the account goes after use
 
 	bundle string // the one of roles that is a bundle
+	// key is a password to set for one login; the zero key sets none.
+	key key
+	// erase takes the password away that a key has set.
+	erase bool
+
 	// place is what the names of the bundles begin with that the session's database
 	// has. Bundles of other places belong to other sessions of the user, and are
 	// left to the release. Empty: no bundle is left alone.
