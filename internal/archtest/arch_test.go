@@ -25,7 +25,7 @@ internal/daemon
 internal/config
 internal/hub internal/agent internal/client
 internal/api
-internal/ca internal/signin internal/store internal/portmux internal/pgwire internal/provision internal/pglocal
+internal/ca internal/signin internal/store internal/portmux internal/pgwire internal/provision internal/pglocal internal/cloud/aws
 internal/access internal/audit
 internal/identity
 internal/resource
@@ -36,6 +36,7 @@ internal/fault
 const testOnly = `
 internal/archtest
 internal/pgtest
+internal/rdstest
 internal/storetest
 internal/testenv
 `
