@@ -38,7 +38,7 @@ func (d *database) connectAdminWith(ctx context.Context, dbname string, params [
 	if err != nil {
 		return nil, fmt.Errorf("connect as admin user %s: %w", admin, err)
 	}
-	backend, err := conn.Start(ctx, pgwire.StartConfig{User: admin, Database: dbname, Params: params, Password: d.credentials.ofAdmin()})
+	backend, err := conn.Start(ctx, pgwire.StartConfig{User: admin, Database: dbname, Params: params, Password: d.credentials.ofAdmin(conn.Host(), admin)})
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/ca"
+	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
@@ -38,8 +39,9 @@ type Config struct {
 	// Static are the databases of the configuration file. They win over
 	// registered ones of the same name.
 	Static []*resource.Database
-	// Selects says whether this agent serves a registered database; nil: none.
-	Selects func(*resource.Database) bool
+	// Selects returns a registered database as this agent serves it, or nil where it
+	// does not; nil: it serves none.
+	Selects func(*resource.Database) *resource.Database
 
 	// View returns the current resources and a channel that is closed when there
 	// are newer ones.
@@ -53,6 +55,9 @@ type Config struct {
 	IssueHost func(ctx context.Context, pub crypto.PublicKey) ([]*x509.Certificate, error)
 	// IssueClient issues the certificate that PostgreSQL sees.
 	IssueClient func(ctx context.Context, databaseUser string, pub crypto.PublicKey, ttl time.Duration) ([]*x509.Certificate, error)
+
+	// AWS is Amazon's cloud; default: as this machine reaches it.
+	AWS *aws.Cloud
 
 	Audit *audit.Log
 	Log   *slog.Logger     // default discards
@@ -100,6 +105,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.cfg.AWS == nil {
+		s.cfg.AWS = aws.New(aws.Config{})
 	}
 	if s.cfg.DrainTimeout == 0 {
 		s.cfg.DrainTimeout = 20 * time.Second

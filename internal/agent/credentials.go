@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 
+	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/resource"
 )
 
@@ -14,6 +15,8 @@ import (
 type credentials struct {
 	method  resource.AuthMethod
 	clients *clientCertificates // of the method certificate
+	cloud   *aws.Cloud          // of the method iam
+	login   aws.Login           // of the method iam, without endpoint and user
 }
 
 // password answers a server that asks for one; nil where there is none.
@@ -39,11 +42,26 @@ func showing(cfg *tls.Config, cert *tls.Certificate) *tls.Config {
 	return cfg
 }
 
-// ofAdmin returns the admin user's password.
-func (c *credentials) ofAdmin() password { return nil }
+// ofAdmin returns the admin user's password on a host.
+func (c *credentials) ofAdmin(host, admin string) password {
+	if c.method == resource.AuthIAM {
+		return c.token(host, admin)
+	}
+	return nil
+}
 
-// ofSession returns the password for one login of the session's database user, and
-// what to call as soon as that login has succeeded or failed.
-func (c *credentials) ofSession(context.Context, *session) (password, func(), error) {
+// ofSession returns the password for one login of the session's database user on a
+// host, and what to call as soon as that login has succeeded or failed.
+func (c *credentials) ofSession(_ context.Context, host string, s *session) (password, func(), error) {
+	if c.method == resource.AuthIAM {
+		return c.token(host, s.account), func() {}, nil
+	}
 	return nil, func() {}, nil
+}
+
+// token returns a password that Amazon's RDS takes for one login.
+func (c *credentials) token(host, databaseUser string) password {
+	login := c.login
+	login.Endpoint, login.User = host, databaseUser
+	return func(ctx context.Context) (string, error) { return c.cloud.Token(ctx, login) }
 }

@@ -23,6 +23,7 @@ type database struct {
 	resource    *resource.Database
 	dialing     pgwire.DialConfig // TLS without a client certificate
 	credentials credentials
+	unsupported error             // why nobody can connect; nil for every server that we know how to log in to
 	provisioner *provision.Server // nil where no database user can be created
 	groups      pgwire.GroupMemory
 	labels      labels
@@ -41,9 +42,12 @@ type database struct {
 // newDatabase prepares a server; it connects to nothing. The error is Invalid.
 func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*database, error) {
 	d := &database{resource: r, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
-	d.credentials = credentials{method: r.AuthMethod(), clients: s.clients}
 	d.spares = newSpares(d.dialShown)
 	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
+	if d.unsupported = unsupported(r); d.unsupported != nil {
+		return d, nil
+	}
+	d.credentials = s.credentialsOf(r)
 	endpoint, err := r.Endpoint()
 	if err != nil {
 		return nil, err
@@ -52,7 +56,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 	for _, h := range endpoint.Hosts {
 		d.dialing.Hosts = append(d.dialing.Hosts, h.Address())
 	}
-	if d.dialing.TLS, err = serverTLS(r, s.cfg.DatabaseRoots()); err != nil {
+	if d.dialing.TLS, err = serverTLS(r, s.cfg.DatabaseRoots(), s.cfg.AWS); err != nil {
 		return nil, err
 	}
 	admin, defaultDatabase := r.AdminUser()
@@ -63,6 +67,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		Connect:         d.connectAdmin,
 		AdminName:       admin,
 		DefaultDatabase: defaultDatabase,
+		ExtraRoles:      d.credentials.roles(r),
 		Scope:           s.cfg.Cluster + "/" + r.GetName(),
 		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
 		SweepInterval:   s.cfg.SweepInterval,
@@ -106,6 +111,9 @@ func (d *database) dial(ctx context.Context, databaseUser string) (*pgwire.Serve
 
 // dialShown is dial, and returns the certificate that the connection has shown.
 func (d *database) dialShown(ctx context.Context, databaseUser string) (*pgwire.ServerConn, *tls.Certificate, error) {
+	if d.unsupported != nil {
+		return nil, nil, d.unsupported
+	}
 	cert, err := d.credentials.certificate(ctx, databaseUser)
 	if err != nil {
 		return nil, nil, err

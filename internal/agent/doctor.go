@@ -13,7 +13,6 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/provision"
-	"github.com/postern-db/postern/internal/resource"
 )
 
 // doctorTimeout bounds an examination; less than the hub waits for it.
@@ -35,7 +34,7 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	}
 	admin, defaultDatabase := d.resource.AdminUser()
 	checkup := provision.Checkup{
-		Connect: d.connectDoctor, AdminName: admin, DefaultDatabase: defaultDatabase, IAM: d.resource.Type() == resource.TypeRDS,
+		Connect: d.connectDoctor, AdminName: admin, DefaultDatabase: defaultDatabase, IAM: len(d.credentials.roles(d.resource)) > 0,
 	}
 	for _, h := range handouts {
 		checkup.Handouts = append(checkup.Handouts, provision.Handout(h))

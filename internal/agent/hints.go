@@ -16,6 +16,7 @@ import (
 const (
 	insufficientPrivilege = "42501"
 	invalidAuthorization  = "28000"
+	invalidPassword       = "28P01"
 )
 
 const certificateLines = "Let pg_hba.conf accept client certificates, above other lines that match, and reload:\n" +
@@ -37,6 +38,8 @@ func (d *database) adminHint(err error, admin, dbname string) error {
 	switch {
 	case lacksConnect(pg):
 		hint = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quote(dbname), quote(admin))
+	case d.credentials.refusesToken(pg):
+		hint = d.tokenHint(admin, " WITH ADMIN OPTION")
 	case pg.Code == invalidAuthorization:
 		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n%s", quote(admin), certificateLines)
 	}
@@ -55,6 +58,8 @@ func (s *session) connectHint(err error) error {
 		hint = grantConnect(s.databaseName(), s.decision.DatabaseRoles)
 	case lacksConnect(pg):
 		hint = grantConnect(s.databaseName(), []string{s.decision.DatabaseUser})
+	case s.database.credentials.refusesToken(pg):
+		hint = s.database.tokenHint(s.account, "")
 	case pg.Code == invalidAuthorization && s.replication() == access.PhysicalReplication:
 		hint = replicationLines
 	case pg.Code == invalidAuthorization:

@@ -138,8 +138,11 @@ func (s *Server) wanted() map[string]*resource.Database {
 	all := map[string]*resource.Database{}
 	view, _ := s.cfg.View()
 	for _, r := range view.Databases() {
-		if s.cfg.Selects != nil && s.cfg.Selects(r) {
-			all[r.GetName()] = r
+		if s.cfg.Selects == nil {
+			continue
+		}
+		if as := s.cfg.Selects(r); as != nil {
+			all[as.GetName()] = as
 		}
 	}
 	for _, r := range s.cfg.Static {

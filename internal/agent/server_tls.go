@@ -5,13 +5,14 @@ import (
 	"crypto/x509"
 	"errors"
 
+	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/resource"
 )
 
 // serverTLS says how the agent verifies a server (behaviour.md §1.5). There is no
 // plain text and no fallback to it. The error is Invalid.
-func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate) (*tls.Config, error) {
+func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate, cloud *aws.Cloud) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: r.Spec.TLS.ServerName}
 	switch r.TLSMode() {
 	case resource.TLSInsecure:
@@ -22,18 +23,9 @@ func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate) (*tls.Con
 			WithHint("use verify-full, verify-ca or insecure")
 	case resource.TLSVerifyFull, resource.TLSVerifyCA:
 	}
-	roots := x509.NewCertPool()
-	if r.Spec.TLS.TrustSystemCertPool {
-		system, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fault.Newf(fault.Invalid, "the system's certificates cannot be read: %w", err)
-		}
-		roots = system
-	}
-	if r.Type() == resource.TypeSelfHosted {
-		for _, c := range clusterRoots {
-			roots.AddCert(c)
-		}
+	roots, err := serverRoots(r, clusterRoots, cloud)
+	if err != nil {
+		return nil, err
 	}
 	if pem := r.CACert(); pem != "" && !roots.AppendCertsFromPEM([]byte(pem)) {
 		return nil, fault.Newf(fault.Invalid, "database %q: invalid server CA certificate", r.GetName())
@@ -44,6 +36,29 @@ func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate) (*tls.Con
 		cfg.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state.PeerCertificates, roots) }
 	}
 	return cfg, nil
+}
+
+// serverRoots returns who may have signed a server's certificate, beside the
+// authorities that its resource names: the cluster for a server of our own, Amazon
+// for RDS. RDS Proxy and Azure have certificates that every system knows.
+func serverRoots(r *resource.Database, clusterRoots []*x509.Certificate, cloud *aws.Cloud) (*x509.CertPool, error) {
+	roots, kind := x509.NewCertPool(), r.Type()
+	if r.Spec.TLS.TrustSystemCertPool || kind == resource.TypeRDSProxy || kind == resource.TypeAzure {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fault.Newf(fault.Invalid, "the system's certificates cannot be read: %w", err)
+		}
+		roots = system
+	}
+	if kind == resource.TypeSelfHosted {
+		for _, c := range clusterRoots {
+			roots.AddCert(c)
+		}
+	}
+	if kind == resource.TypeRDS && r.CACert() == "" {
+		roots.AppendCertsFromPEM(cloud.Roots())
+	}
+	return roots, nil
 }
 
 // verifyChain verifies a server's chain, but not its name.

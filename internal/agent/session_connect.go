@@ -149,7 +149,7 @@ func (s *session) tryLogIn(ctx context.Context, conn *pgwire.ServerConn, timeout
 
 // start logs in once.
 func (s *session) start(ctx context.Context, conn *pgwire.ServerConn) (*pgwire.Backend, error) {
-	password, done, err := s.database.credentials.ofSession(ctx, s)
+	password, done, err := s.database.credentials.ofSession(ctx, conn.Host(), s)
 	if err != nil {
 		return nil, err
 	}

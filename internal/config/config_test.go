@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 			if !*c.Hub.Enabled || !*c.DBService.Enabled || c.Log.Level.Slog().String() != "INFO" {
 				t.Errorf("got %+v", c)
 			}
-			if !c.DBService.Selects()(database(t, nil)) {
+			if c.DBService.Selects()(database(t, nil)) == nil {
 				t.Error("the agent does not serve every registered database")
 			}
 		})
@@ -168,7 +168,7 @@ func TestSeedSection(t *testing.T) {
 	if diff := cmp.Diff([]string{"example", "postgres", "localhost:5432", "teleport-admin", ""}, got); diff != "" {
 		t.Errorf("database (-want +got):\n%s", diff)
 	}
-	if c.DBService.Selects()(database(t, map[string]string{"a": "b"})) {
+	if c.DBService.Selects()(database(t, map[string]string{"a": "b"})) != nil {
 		t.Error("registered databases are served, though the section names none")
 	}
 }
@@ -252,7 +252,7 @@ func TestMatchers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := parse(t, "data_dir: /d\ndb_service: {"+c.section+"}\n")
-			if got := cfg.DBService.Selects()(database(t, c.labels)); got != c.want {
+			if got := cfg.DBService.Selects()(database(t, c.labels)) != nil; got != c.want {
 				t.Errorf("selected: %t, want %t", got, c.want)
 			}
 		})
@@ -355,4 +355,26 @@ func mustRead(t *testing.T, path string) string {
 func database(t *testing.T, labels map[string]string) *resource.Database {
 	t.Helper()
 	return &resource.Database{Kind: "db", Version: "v3", Metadata: resource.Metadata{Name: "x", Labels: labels}}
+}
+
+func TestMatcherNamesTheRoleToAssume(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Parse("test.yaml", []byte(`data_dir: /tmp/x
+db_service:
+  resources:
+  - labels: {account: shop}
+    aws: {assume_role_arn: "arn:aws:iam::210987654321:role/postern", external_id: abc}
+  - labels: {"*": "*"}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	selects := cfg.DBService.Selects()
+	if got := selects(database(t, map[string]string{"account": "shop"})).Spec.AWS; got.AssumeRoleARN != "arn:aws:iam::210987654321:role/postern" || got.ExternalID != "abc" {
+		t.Errorf("the role is not applied: %+v", got)
+	}
+	other := database(t, map[string]string{"account": "other"})
+	if got := selects(other); got != other {
+		t.Errorf("got %+v, want the database itself", got)
+	}
 }

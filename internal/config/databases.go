@@ -61,26 +61,43 @@ func (d *Database) resource() (*resource.Database, error) {
 	return r, resource.Validate(r)
 }
 
-// Selects returns the function that says whether this agent serves a registered
-// database (behaviour.md §1.7): any matcher selects it. One that is empty makes
+// Selects returns the function that says whether and how this agent serves a
+// registered database (behaviour.md §1.7): any matcher selects it. It returns the
+// database as it is to be served, with the AWS role of the first matcher that selects it
+// and has one; nil if it is not. One that is empty makes
 // the whole select nothing; one that cannot be understood selects nothing itself.
-func (s *DBService) Selects() func(*resource.Database) bool {
-	var selectors []access.Selector
+func (s *DBService) Selects() func(*resource.Database) *resource.Database {
+	type matcher struct {
+		selector access.Selector
+		aws      MatcherAWS
+	}
+	var matchers []matcher
 	for _, m := range s.Resources {
 		if m.Labels.IsEmpty() {
-			return func(*resource.Database) bool { return false }
+			return func(*resource.Database) *resource.Database { return nil }
 		}
 		if selector, err := access.NewSelector(m.Labels); err == nil {
-			selectors = append(selectors, selector)
+			matchers = append(matchers, matcher{selector, m.AWS})
 		}
 	}
-	return func(d *resource.Database) bool {
+	return func(d *resource.Database) *resource.Database {
 		labels := d.Labels()
-		for i := range selectors {
-			if selectors[i].Match(labels) {
-				return true
+		selected := false
+		for i := range matchers {
+			m := &matchers[i]
+			if !m.selector.Match(labels) {
+				continue
 			}
+			if m.aws.AssumeRoleARN != "" {
+				as := *d
+				as.Spec.AWS.AssumeRoleARN, as.Spec.AWS.ExternalID = m.aws.AssumeRoleARN, m.aws.ExternalID
+				return &as
+			}
+			selected = true
 		}
-		return false
+		if !selected {
+			return nil
+		}
+		return d
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-db/postern/internal/agent"
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/hub"
 	"github.com/postern-db/postern/internal/store"
@@ -27,6 +28,7 @@ type Options struct {
 	Version string    // of this program
 	Out     io.Writer // gets the one line that says that all is ready
 	Log     *slog.Logger
+	AWS     aws.Config // how Amazon is reached, where tests have one of their own
 }
 
 // Files in the data directory.
@@ -149,6 +151,7 @@ func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
 		DatabaseRoots: d.hub.DatabaseRoots,
 		IssueHost:     d.hub.IssueAgent,
 		IssueClient:   d.hub.IssueDatabaseClient,
+		AWS:           aws.New(d.opt.AWS),
 		Audit:         log,
 		Log:           d.opt.Log,
 	})

@@ -240,6 +240,9 @@ func (s *Server) connectFault(database string, err error) error {
 		return fault.New(fault.NotFound, pg.Message).WithCause(err).
 			WithHint("check the name of the database, and default_database of the admin user")
 	case codeInvalidAuthorization, codeInvalidPassword:
+		if made, ok := errors.AsType[*fault.Error](err); ok && made.Hint != "" {
+			return unavailable.WithHint(made.Hint) // whoever logs in knows how
+		}
 		return unavailable.WithHint("check that the role exists with LOGIN (CREATE ROLE " + admin + " LOGIN CREATEROLE;) and that pg_hba.conf lets it in with its certificate")
 	}
 	return unavailable

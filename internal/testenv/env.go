@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/client"
+	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/daemon"
 	"github.com/postern-db/postern/internal/pgtest"
@@ -58,6 +59,8 @@ type Options struct {
 	// NewCluster makes a cluster of that name with authorities of its own.
 	// Otherwise all environments of a test binary have the same.
 	NewCluster string
+	// AWS is how the gateway reaches Amazon; see package rdstest.
+	AWS aws.Config
 	// Process runs the gateway as a process of its own, which can be killed.
 	Process bool
 }

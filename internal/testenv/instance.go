@@ -89,7 +89,9 @@ func startInside(t testing.TB, e *Env, ready *announcement) *inside {
 	ctx, cancel := context.WithCancel(context.Background())
 	i := &inside{cancel: cancel, done: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	go func() { i.done <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: log}) }()
+	go func() {
+		i.done <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: log, AWS: e.options.AWS})
+	}()
 	return i
 }
 
