@@ -140,36 +140,44 @@ WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.refobjid 
     ELSE COALESCE(d.dbid = db.oid AND d.objsubid = 0 AND ` + objectFilter + `, false) END`
 
 // bundleObjectsSQL lists everything that a bundle may have privileges on, and what the bundle
-// $1 has. An object that the bundle owns, since a member may have created it
-// with SET ROLE before version 16, is not listed.
+// $1 has, the last column telling whether it owns the object.
+//
+// Most objects share a few access control lists, so each list is looked into once, and joined by
+// its value. The conditions are such that the planner does not expect a single row, for which it
+// would choose nested loops.
 func bundleObjectsSQL() string {
-	acl := func(column string) string {
-		return `LEFT JOIN LATERAL (
-    SELECT pg_catalog.bit_or(1 << (COALESCE(pg_catalog.array_position(` + privilegeArray() + `, a.privilege_type), 31) - 1)) AS held,
-      pg_catalog.bit_or(1 << (COALESCE(pg_catalog.array_position(` + privilegeArray() + `, a.privilege_type), 31) - 1))
-        FILTER (WHERE a.is_grantable) AS options
-    FROM pg_catalog.aclexplode(` + column + `) a WHERE a.grantee = me.oid) h ON ` + column + ` IS NOT NULL`
-	}
+	const me = `(SELECT oid FROM me)`
+	bit := `pg_catalog.bit_or(1 << (COALESCE(pg_catalog.array_position(` + privilegeArray() + `, a.privilege_type), 31) - 1))`
 	return `
 WITH me AS MATERIALIZED (
   SELECT (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name) AS oid
+), ns AS MATERIALIZED (
+  SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM pg_catalog.pg_namespace n WHERE ` + objectFilter + `
+), acls AS MATERIALIZED (
+  SELECT l.acl, ` + bit + ` AS held, ` + bit + ` FILTER (WHERE a.is_grantable) AS options
+  FROM (
+    SELECT relacl AS acl FROM pg_catalog.pg_class UNION SELECT proacl FROM pg_catalog.pg_proc
+    UNION SELECT nspacl FROM ns UNION SELECT datacl FROM pg_catalog.pg_database
+  ) l CROSS JOIN LATERAL pg_catalog.aclexplode(l.acl) a
+  WHERE a.grantee = ` + me + ` GROUP BY l.acl
 )
-SELECT 'c', c.oid, c.relkind::pg_catalog.text, n.nspname, c.relname, h.held, h.options, NULL::pg_catalog.bool, NULL::pg_catalog.bool
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace CROSS JOIN me ` + acl("c.relacl") + `
-WHERE ` + relationKinds + ` AND ` + objectFilter + ` AND c.relowner IS DISTINCT FROM me.oid
+SELECT 'c', c.oid, c.relkind::pg_catalog.text, n.nspname, c.relname, h.held, h.options, NULL::pg_catalog.bool, NULL::pg_catalog.bool,
+  c.relowner IS NOT DISTINCT FROM ` + me + `
+FROM pg_catalog.pg_class c JOIN ns n ON n.oid = c.relnamespace LEFT JOIN acls h ON h.acl = c.relacl
+WHERE ` + relationKinds + `
 UNION ALL
-SELECT 'p', c.oid, c.prokind::pg_catalog.text, n.nspname, c.proname, h.held, h.options, NULL, NULL
-FROM pg_catalog.pg_proc c JOIN pg_catalog.pg_namespace n ON n.oid = c.pronamespace CROSS JOIN me ` + acl("c.proacl") + `
-WHERE ` + objectFilter + ` AND c.proowner IS DISTINCT FROM me.oid
+SELECT 'p', c.oid, c.prokind::pg_catalog.text, n.nspname, c.proname, h.held, h.options, NULL, NULL,
+  c.proowner IS NOT DISTINCT FROM ` + me + `
+FROM pg_catalog.pg_proc c JOIN ns n ON n.oid = c.pronamespace LEFT JOIN acls h ON h.acl = c.proacl
 UNION ALL
 SELECT 'n', n.oid, '', n.nspname, n.nspname, h.held, h.options,
-  pg_catalog.has_schema_privilege('public', n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-FROM pg_catalog.pg_namespace n CROSS JOIN me ` + acl("n.nspacl") + `
-WHERE ` + objectFilter + ` AND n.nspowner IS DISTINCT FROM me.oid
+  pg_catalog.has_schema_privilege('public', n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+  n.nspowner IS NOT DISTINCT FROM ` + me + `
+FROM ns n LEFT JOIN acls h ON h.acl = n.nspacl
 UNION ALL
 SELECT 'd', d.oid, '', '', d.datname, h.held, h.options,
-  pg_catalog.has_database_privilege('public', d.oid, 'CONNECT'), pg_catalog.has_database_privilege(d.oid, 'CONNECT WITH GRANT OPTION')
-FROM pg_catalog.pg_database d CROSS JOIN me ` + acl("d.datacl") + `
+  pg_catalog.has_database_privilege('public', d.oid, 'CONNECT'), pg_catalog.has_database_privilege(d.oid, 'CONNECT WITH GRANT OPTION'), false
+FROM pg_catalog.pg_database d LEFT JOIN acls h ON h.acl = d.datacl
 WHERE d.datname = pg_catalog.current_database()`
 }
 
@@ -249,8 +257,11 @@ func routineKind(prokind string) string {
 func decodeObjects(rows [][][]byte) ([]bundleObject, error) {
 	objects := make([]bundleObject, 0, len(rows))
 	for _, row := range rows {
-		if len(row) != 9 {
+		if len(row) != 10 {
 			return nil, fmt.Errorf("a row of %d columns", len(row))
+		}
+		if string(row[9]) == "t" {
+			continue // the bundle's own, since a member may have created it with SET ROLE before version 16
 		}
 		o := bundleObject{class: class(row[0][0]), schema: string(row[3]), name: string(row[4]), public: string(row[7]) == "t", usable: string(row[8]) == "t"}
 		oid, err := strconv.ParseUint(string(row[1]), 10, 32)

@@ -31,7 +31,7 @@ type kindPrivileges struct {
 // resolveRights asks policy about the objects. The error is Invalid for a permission that does
 // not exist, and Denied when policy is broken and nothing can be said.
 func resolveRights(have *bundleState, permissions func([]access.Object) access.ObjectPermissions) (rights, error) {
-	r := rights{on: map[objectID]privileges{}, schemas: map[string]bool{}, counts: Counts{}, kinds: map[string]int{}}
+	r := rights{on: make(map[objectID]privileges, len(have.objects)), schemas: map[string]bool{}, counts: Counts{}, kinds: map[string]int{}}
 	if permissions == nil {
 		return r, nil
 	}
