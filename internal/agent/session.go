@@ -9,9 +9,11 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/portmux"
@@ -27,7 +29,7 @@ type session struct {
 	conn  *tls.Conn // client side
 
 	accepted time.Time
-	events   int64 // audit events so far
+	events   atomic.Int64 // audit events so far
 
 	// admit
 	identity identity.Identity
@@ -50,6 +52,11 @@ type session struct {
 	recorded      bool   // the start is on record
 	releaseCancel func() // forgets the cancel key; nil until there is one
 	greeted       bool   // the client has been told that the session is open
+
+	// forward
+	statements *pgwire.Statements // nil where policy wants none recorded
+	recording  context.Context    // under which statements are recorded
+	subject    audit.Session      // of their events, prepared
 
 	offers chan []string // db roles that policy adds while the session runs; holds one
 

@@ -11,12 +11,17 @@ import (
 
 // next returns what every event of the session carries, and counts the event.
 func (s *session) next() audit.Session {
-	e := audit.Session{
-		Actor: audit.Actor{User: s.identity.User, UserKind: audit.Human, RemoteAddr: s.conn.RemoteAddr().String()},
-		ID:    s.id, Index: s.events, ServerID: s.agent.cfg.Cluster,
-	}
-	s.events++
+	e := s.who()
+	e.Index = s.events.Add(1) - 1
 	return e
+}
+
+// who returns what all events of the session say about it.
+func (s *session) who() audit.Session {
+	return audit.Session{
+		Actor: audit.Actor{User: s.identity.User, UserKind: audit.Human, RemoteAddr: s.conn.RemoteAddr().String()},
+		ID:    s.id, ServerID: s.agent.cfg.Cluster,
+	}
 }
 
 // auditDatabase returns what events say about the database.
@@ -33,10 +38,15 @@ func (s *session) auditDatabase() audit.Database {
 	return d
 }
 
+// originLabel says where a registered database comes from, such as cloud.
+const originLabel = "teleport.dev/origin"
+
 // audited returns what events say about a database, whoever uses it.
 func (d *database) audited() audit.Database {
 	r := d.resource
-	return audit.Database{Service: r.GetName(), Protocol: r.Spec.Protocol, URI: r.Spec.URI, Type: string(r.Type())}
+	return audit.Database{
+		Service: r.GetName(), Protocol: r.Spec.Protocol, URI: r.Spec.URI, Type: string(r.Type()), Origin: r.Metadata.Labels[originLabel],
+	}
 }
 
 // recordAuthorized puts on record that the session was let in, while PostgreSQL is being

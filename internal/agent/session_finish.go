@@ -30,6 +30,10 @@ func (s *session) finish(ctx context.Context, err error) {
 		s.releaseCancel()
 	}
 	s.finishServer(ctx)
+	if s.statements != nil {
+		s.recording = ctx
+		s.statements.Close()
+	}
 	s.release(ctx)
 	s.releaseBundle()
 	s.sessionEnded(ctx, err)

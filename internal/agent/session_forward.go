@@ -10,7 +10,11 @@ import (
 
 // forward relays until the session ends, for whatever reason.
 func (s *session) forward(ctx context.Context) error {
-	relay := pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: s.observe(ctx)})
+	observe, err := s.observe(ctx)
+	if err != nil {
+		return err
+	}
+	relay := pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: observe})
 	ctx, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchLimits(ctx, relay) })

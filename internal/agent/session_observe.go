@@ -2,114 +2,135 @@ package agent
 
 import (
 	"context"
-	"encoding/base64"
+	"encoding/hex"
 
 	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
 
-// observedBody is how much of one request is looked at: as much as an audit event
-// keeps of a statement.
-const observedBody = 1 << 20
+// observedText is how much of a statement is kept. More would have to be held in
+// memory several times over, for each session that sends it; size and hash of the
+// whole are kept too.
+const observedText = 256 << 10
+
+// withheld stands for a value that may be a password.
+const withheld = "[redacted]"
 
 // observe returns what the relay shows us: the client's requests, each before it
-// is sent on. One that cannot be put on record does not reach PostgreSQL. It is
-// nil where policy wants statements not recorded.
-func (s *session) observe(ctx context.Context) *pgwire.Observe {
+// is sent on, and what became of them. One that cannot be put on record does not
+// reach PostgreSQL. It is nil where policy wants statements not recorded.
+func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	if s.decision.Limits.Record == resource.RecordNone {
-		return nil
+		return nil, nil
 	}
-	o := &pgwire.Observe{Limit: observedBody, Frame: func(f pgwire.Frame) error { return s.record(ctx, f) }}
-	o.Bodies[pgwire.ToServer] = pgwire.Types("QPBECF")
-	return o
-}
-
-// record writes the event of one request. Requests come from one goroutine.
-func (s *session) record(ctx context.Context, f pgwire.Frame) error {
-	event, err := s.requestEvent(f)
-	if err != nil {
-		malformed := audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()}
-		if err := s.agent.cfg.Audit.Post(ctx, malformed); err != nil {
-			return err
+	s.recording = ctx
+	if s.subject, err = s.who().Prepare(s.auditDatabase()); err != nil {
+		return nil, err
+	}
+	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
+		Request: s.recordRequest,
+		Record:  s.recordOutcome,
+		Secret:  audit.MentionsPassword,
+		Values:  s.decision.Limits.Record == resource.RecordFull,
+		MaxText: observedText,
+	})
+	observe := s.statements.Observe()
+	next := observe.Frame
+	observe.Frame = func(f pgwire.Frame) error {
+		err := next(f)
+		if fault.KindOf(err) == fault.Invalid {
+			s.post(ctx, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
 		}
 		return err
 	}
-	return s.agent.cfg.Audit.Post(ctx, event)
+	return observe, nil
 }
 
-func (s *session) requestEvent(f pgwire.Frame) (audit.Event, error) {
-	switch f.Type {
-	case 'Q':
-		query, err := pgwire.DecodeQuery(f)
-		return audit.DatabaseQuery{
-			Session: s.next(), Database: s.auditDatabase(), Outcome: audit.Outcome{Success: true},
-			Query: s.text(query.Value), Shortened: shortened(query.Truncated(), query.Length),
-		}, err
-	case 'P':
-		parse, err := pgwire.DecodeParse(f)
-		return audit.StatementParse{
-			Session: s.next(), Database: s.auditDatabase(),
-			StatementName: parse.Statement, Query: s.text(parse.Query.Value), Shortened: shortened(parse.Query.Truncated(), parse.Query.Length),
-		}, err
-	case 'B':
-		bind, err := pgwire.DecodeBind(f)
-		return audit.StatementBind{
-			Session: s.next(), Database: s.auditDatabase(),
-			StatementName: bind.Statement, PortalName: bind.Portal, Parameters: s.values(bind.Values), Shortened: shortened(bind.Truncated, f.Length),
-		}, err
-	case 'E':
-		execute, err := pgwire.DecodeExecute(f)
-		return audit.StatementExecute{Session: s.next(), Database: s.auditDatabase(), PortalName: execute.Portal}, err
-	case 'C':
-		target, err := pgwire.DecodeTarget(f)
-		event := audit.StatementClose{Session: s.next(), Database: s.auditDatabase()}
-		if target.Portal {
-			event.PortalName = target.Name
-		} else {
-			event.StatementName = target.Name
-		}
-		return event, err
-	}
-	call, err := pgwire.DecodeFunctionCall(f)
-	return audit.FunctionCall{
-		Session: s.next(), Database: s.auditDatabase(),
-		FunctionOID: call.OID, Arguments: s.values(call.Args), Shortened: shortened(call.Truncated, f.Length),
-	}, err
+// nextStatement is next for the events of statements, which need no Database.
+func (s *session) nextStatement() audit.Session {
+	e := s.subject
+	e.Index = s.events.Add(1) - 1
+	return e
 }
 
-// shortened marks an event whose text was longer than what is looked at.
-func shortened(truncated bool, size int) audit.Shortened {
-	if !truncated {
-		return audit.Shortened{}
+// recordRequest puts a request on record and returns the index of its event.
+func (s *session) recordRequest(q pgwire.Request) (int64, error) {
+	if q.Kind == pgwire.KindDescribe {
+		return 0, nil // changes nothing and reads nothing
 	}
-	return audit.Shortened{Truncated: true, FullSize: int64(size)}
+	event := s.nextStatement()
+	return event.Index, s.agent.cfg.Audit.Post(s.recording, s.requestEvent(event, q))
+}
+
+func (s *session) requestEvent(event audit.Session, q pgwire.Request) audit.Event {
+	switch q.Kind {
+	case pgwire.KindQuery:
+		text, short := s.text(q)
+		return audit.DatabaseQuery{Session: event, Outcome: audit.Outcome{Success: true}, Query: text, Shortened: short}
+	case pgwire.KindParse:
+		text, short := s.text(q)
+		return audit.StatementParse{Session: event, StatementName: q.Name, Query: text, Shortened: short}
+	case pgwire.KindBind:
+		values, sizes, short := s.values(q)
+		return audit.StatementBind{Session: event, StatementName: q.Name, PortalName: q.Portal, Parameters: values, Sizes: sizes, Shortened: short}
+	case pgwire.KindExecute:
+		return audit.StatementExecute{Session: event, PortalName: q.Portal}
+	case pgwire.KindClose:
+		return audit.StatementClose{Session: event, StatementName: q.Name, PortalName: q.Portal}
+	default:
+		values, sizes, short := s.values(q)
+		return audit.FunctionCall{Session: event, FunctionOID: q.Function, Arguments: values, Sizes: sizes, Shortened: short}
+	}
 }
 
 // text returns a statement as policy wants it recorded: without its secrets, or
-// only its first word.
-func (s *session) text(sql string) string {
+// only its first word. A hash would help to guess what was left out, so there is
+// one of whole statements only.
+func (s *session) text(q pgwire.Request) (string, audit.Shortened) {
 	if s.decision.Limits.Record == resource.RecordTag {
-		return audit.CommandWord(sql)
+		return audit.CommandWord(q.Text.Value), audit.Shortened{}
 	}
-	return audit.Redact(sql)
+	text := audit.Redact(q.Text.Value)
+	if !q.Text.Truncated() {
+		return text, audit.Shortened{}
+	}
+	short := audit.Shortened{Truncated: true, FullSize: int64(q.Text.Length)}
+	if !q.Secret {
+		short.FullHash = hex.EncodeToString(q.Digest)
+	}
+	return text, short
 }
 
-// values returns arguments as text: text as it was sent, binary values in base64.
-func (s *session) values(values []pgwire.Value) []string {
+// values returns values in readable form, nil for NULL, and the sizes of all where
+// not all of them are shown as a whole.
+func (s *session) values(q pgwire.Request) (values []*string, sizes []int, short audit.Shortened) {
 	if s.decision.Limits.Record == resource.RecordTag {
-		return nil
+		return nil, nil, audit.Shortened{}
 	}
-	var texts []string
-	for _, v := range values {
-		switch {
-		case v.Null:
-			texts = append(texts, "NULL")
-		case v.Binary:
-			texts = append(texts, base64.StdEncoding.EncodeToString(v.Data))
-		default:
-			texts = append(texts, string(v.Data))
+	if q.Withheld {
+		hidden := withheld
+		for range q.Count {
+			values = append(values, &hidden)
+		}
+		return values, nil, audit.Shortened{Truncated: q.ParamsCut}
+	}
+	if len(q.Params) > 0 {
+		values = make([]*string, len(q.Params))
+	}
+	cut := q.ParamsCut
+	for i := range q.Params {
+		if p := &q.Params[i]; !p.Null {
+			values[i] = &p.Text
+			cut = cut || p.Truncated
 		}
 	}
-	return texts
+	if !cut {
+		return values, nil, audit.Shortened{}
+	}
+	for _, p := range q.Params {
+		sizes = append(sizes, p.Length)
+	}
+	return values, sizes, audit.Shortened{Truncated: true, FullSize: int64(q.Size), FullHash: hex.EncodeToString(q.Digest)}
 }

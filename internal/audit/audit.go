@@ -48,9 +48,26 @@ type Session struct {
 	ID       string `json:"sid,omitempty"`
 	Index    int64  `json:"-"`                   // counts the events of the session from 0; written as "ei"
 	ServerID string `json:"server_id,omitempty"` // the agent that carries the session
+
+	encoded []byte // all of this and a Database, by Prepare
 }
 
-func (s Session) index() int64 { return s.Index }
+func (s Session) index() int64     { return s.Index }
+func (s Session) prepared() []byte { return s.encoded }
+
+// Prepare returns s for the many events of one session: it and d are encoded once,
+// and events with the result need no Database of their own.
+func (s Session) Prepare(d Database) (Session, error) {
+	text, err := marshal(struct {
+		Session
+		Database
+	}{s, d})
+	if err != nil {
+		return s, err
+	}
+	s.encoded = text[1 : len(text)-1] // without the braces
+	return s, nil
+}
 
 // Database is the database that an event is about.
 type Database struct {

@@ -53,8 +53,10 @@ func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
 // encode writes ev as one JSON object and passes it to use, which must not keep
 // it. The object has no chain fields yet.
 func (e *encoder) encode(ev Event, use func(object []byte) error) error {
-	if s, ok := ev.(shortener); ok {
-		ev = s.shorten()
+	var prepared []byte
+	if l, ok := ev.(lean); ok {
+		prepared = l.prepared()
+		ev = l.lean()
 	}
 	event, code := ev.name()
 	if event == "" {
@@ -68,6 +70,10 @@ func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 		index = s.index()
 	}
 	b.Write(e.appendCommon(b.AvailableBuffer(), event, code, index))
+	if len(prepared) > 0 {
+		b.WriteByte(',')
+		b.Write(prepared)
+	}
 	at := b.Len()
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false) // statements are full of < and >
@@ -85,6 +91,17 @@ func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 		return fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
 	}
 	return use(object)
+}
+
+// marshal encodes v as events are encoded.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode audit event: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // appendCommon appends the fields that all events have, without closing brace.

@@ -17,9 +17,10 @@ func (StatementParse) name() (string, string) {
 type StatementBind struct {
 	Session
 	Database
-	StatementName string   `json:"statement_name"`
-	PortalName    string   `json:"portal_name"`
-	Parameters    []string `json:"parameters,omitempty"`
+	StatementName string    `json:"statement_name"`
+	PortalName    string    `json:"portal_name"`
+	Parameters    []*string `json:"parameters,omitempty"`      // nil is NULL
+	Sizes         []int     `json:"parameter_sizes,omitempty"` // in bytes as sent, where a value was cut
 	Shortened
 }
 
@@ -54,8 +55,9 @@ func (StatementClose) name() (string, string) {
 type FunctionCall struct {
 	Session
 	Database
-	FunctionOID uint32   `json:"function_oid"`
-	Arguments   []string `json:"function_args,omitempty"`
+	FunctionOID uint32    `json:"function_oid"`
+	Arguments   []*string `json:"function_args,omitempty"`      // nil is NULL
+	Sizes       []int     `json:"function_arg_sizes,omitempty"` // in bytes as sent, where a value was cut
 	Shortened
 }
 

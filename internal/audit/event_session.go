@@ -40,24 +40,47 @@ type DatabaseQuery struct {
 	Session
 	Database
 	Outcome
-	Query      string   `json:"db_query"`
-	Parameters []string `json:"db_query_parameters,omitempty"`
+	Query      string    `json:"db_query"`
+	Parameters []*string `json:"db_query_parameters,omitempty"` // nil is NULL
 	Shortened
 }
 
 func (e DatabaseQuery) name() (string, string) { return "db.session.query", e.code("TDB02") }
 
-// DatabaseResult is how the command before it ended.
+// DatabaseResult is what became of a request of the client.
 type DatabaseResult struct {
 	Session
 	Database
 	Outcome
-	AffectedRecords uint64 `json:"affected_records"`
-	TxStatus        string `json:"tx_status,omitempty"` // I idle, T in transaction, E in failed transaction
-	DurationMS      int64  `json:"duration_ms"`
+	Request string `json:"request"` // query, execute, function call, parse, bind, describe, close or commit
+	Became  string `json:"outcome"` // done, failed, skipped, suspended or unknown
+	// The "ei" of the event of the request, and of those that made the statement and
+	// the portal which PostgreSQL used; zero where not known.
+	RequestIndex    int64    `json:"request_ei,omitempty"`
+	ParseIndex      int64    `json:"parse_ei,omitempty"`
+	BindIndex       int64    `json:"bind_ei,omitempty"`
+	StatementName   string   `json:"statement_name,omitempty"`
+	PortalName      string   `json:"portal_name,omitempty"`
+	Tags            []string `json:"command_tags,omitempty"`
+	AffectedRecords uint64   `json:"affected_records"`
+	CopyBytes       int64    `json:"copy_bytes,omitempty"`
+	SQLState        string   `json:"sqlstate,omitempty"`
+	TxStatus        string   `json:"tx_status,omitempty"` // I idle, T in transaction, E in failed transaction
+	DurationMS      float64  `json:"duration_ms"`         // to the microsecond
 }
 
 func (DatabaseResult) name() (string, string) { return "db.session.result", "TDB10I" }
+
+// CopyStart is the moment at which PostgreSQL begins to send or take the data of a
+// COPY. Its result tells how many bytes it were.
+type CopyStart struct {
+	Session
+	Database
+	Direction    string `json:"direction"` // in, out or both
+	RequestIndex int64  `json:"request_ei,omitempty"`
+}
+
+func (CopyStart) name() (string, string) { return "db.session.postgres.copy.start", "TPA02I" }
 
 // MalformedPacket is a message from the client that is not PostgreSQL protocol.
 type MalformedPacket struct {

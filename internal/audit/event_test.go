@@ -25,6 +25,17 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 123456789, time.UTC)
 
 func at(d time.Duration) audit.Time { return audit.Time{Time: noon.Add(d)} }
 
+// values are parameters; the text NULL stands for NULL.
+func values(texts ...string) []*string {
+	list := make([]*string, len(texts))
+	for i := range texts {
+		if texts[i] != "NULL" {
+			list[i] = &texts[i]
+		}
+	}
+	return list
+}
+
 // everyEvent has each type of event, in each code it can have.
 func everyEvent() []audit.Event {
 	who := audit.Actor{User: "alice", UserKind: audit.Human, RemoteAddr: "192.0.2.7:50000"}
@@ -41,9 +52,14 @@ func everyEvent() []audit.Event {
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: ok, PID: 4711, UserAgent: "psql"},
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: refused},
 		audit.DatabaseSessionEnd{Session: s, Database: d, Start: at(0), Stop: at(1500 * time.Millisecond), DurationMS: 1500, Reason: "idle"},
-		audit.DatabaseQuery{Session: s, Database: d, Outcome: ok, Query: "SELECT 1 < 2 && '\"\\' -- \u2028 \x00 é", Parameters: []string{"1", ""}},
+		audit.DatabaseQuery{Session: s, Database: d, Outcome: ok, Query: "SELECT 1 < 2 && '\"\\' -- \u2028 \x00 é", Parameters: values("1", "", "NULL")},
 		audit.DatabaseQuery{Session: s, Database: d, Outcome: refused, Query: "DROP TABLE x"},
-		audit.DatabaseResult{Session: s, Database: d, Outcome: ok, AffectedRecords: 42, TxStatus: "T", DurationMS: 7},
+		audit.DatabaseResult{Session: s, Database: d, Outcome: ok, Request: "query", Became: "done", RequestIndex: 2, Tags: []string{"UPDATE 42"}, AffectedRecords: 42, TxStatus: "T", DurationMS: 7.125},
+		audit.DatabaseResult{
+			Session: s, Database: d, Outcome: audit.Outcome{Message: `relation "x" does not exist`}, Request: "execute", Became: "failed",
+			RequestIndex: 9, ParseIndex: 7, BindIndex: 8, StatementName: "s1", PortalName: "p1", SQLState: "42P01", CopyBytes: 5,
+		},
+		audit.CopyStart{Session: s, Database: d, Direction: "out", RequestIndex: 2},
 		audit.MalformedPacket{Session: s, Database: d, Error: "length 3 is too short"},
 		audit.PermissionsUpdate{Session: s, Database: d, Outcome: ok, Permissions: []audit.PermissionCount{{Permission: "SELECT", Counts: map[string]int{"table": 2}}}, Objects: map[string]int{"table": 2}},
 		audit.PermissionsUpdate{Session: s, Database: d, Outcome: refused},
@@ -53,10 +69,10 @@ func everyEvent() []audit.Event {
 		audit.DatabaseUserDeactivate{Session: s, Database: d, Outcome: refused, Username: "alice"},
 		audit.ClientDisconnect{Session: s, Database: d, Reason: "certificate expired"},
 		audit.StatementParse{Session: s, Database: d, StatementName: "s1", Query: "SELECT $1"},
-		audit.StatementBind{Session: s, Database: d, StatementName: "s1", PortalName: "p1", Parameters: []string{"a"}},
+		audit.StatementBind{Session: s, Database: d, StatementName: "s1", PortalName: "p1", Parameters: values("a", "NULL"), Sizes: []int{1, 0}, Shortened: audit.Shortened{Truncated: true, FullSize: 99, FullHash: "ab"}},
 		audit.StatementExecute{Session: s, Database: d, PortalName: "p1"},
 		audit.StatementClose{Session: s, Database: d, PortalName: "p1"},
-		audit.FunctionCall{Session: s, Database: d, FunctionOID: 954, Arguments: []string{"1"}},
+		audit.FunctionCall{Session: s, Database: d, FunctionOID: 954, Arguments: values("1")},
 		audit.Login{Actor: who, Outcome: ok, Method: "local", UserAgent: "postern/1.0"},
 		audit.Login{Actor: who, Outcome: refused, Method: "local"},
 		audit.InvitationCreate{Actor: who, Name: "bob", Expires: at(time.Hour)},
@@ -120,6 +136,52 @@ func TestEventsGolden(t *testing.T) {
 	}
 }
 
+// TestPreparedEventsAreTheSame: what is encoded once reads as what is encoded each time.
+func TestPreparedEventsAreTheSame(t *testing.T) {
+	t.Parallel()
+	who := audit.Session{Actor: audit.Actor{User: "<alice>", UserKind: audit.Human, RemoteAddr: "192.0.2.7:50000"}, ID: "sid", Index: 3, ServerID: "agent-1"}
+	on := audit.Database{Service: "orders", Protocol: "postgres", DatabaseName: "shop", Roles: []string{"reader"}}
+	prepared, err := who.Prepare(on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir, Now: func() time.Time { return noon }})
+	for _, ev := range []audit.Event{
+		audit.DatabaseQuery{Session: who, Database: on, Query: "SELECT"},
+		audit.DatabaseQuery{Session: prepared, Query: "SELECT"},
+		audit.StatementParse{Session: who, Database: on},
+		audit.StatementParse{Session: prepared},
+		audit.StatementBind{Session: who, Database: on},
+		audit.StatementBind{Session: prepared},
+		audit.StatementExecute{Session: who, Database: on},
+		audit.StatementExecute{Session: prepared},
+		audit.StatementClose{Session: who, Database: on},
+		audit.StatementClose{Session: prepared},
+		audit.FunctionCall{Session: who, Database: on},
+		audit.FunctionCall{Session: prepared},
+		audit.DatabaseResult{Session: who, Database: on},
+		audit.DatabaseResult{Session: prepared},
+		audit.CopyStart{Session: who, Database: on},
+		audit.CopyStart{Session: prepared},
+	} {
+		if err := l.Post(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	varying := regexp.MustCompile(changing.String() + `|"seq":\d+`)
+	all := lines(t, dir)
+	for i := 0; i < len(all); i += 2 {
+		each, once := varying.ReplaceAllString(string(all[i]), ""), varying.ReplaceAllString(string(all[i+1]), "")
+		if each != once {
+			t.Errorf("%s\n%s", each, once)
+		}
+	}
+}
+
 func TestOutcomeOf(t *testing.T) {
 	t.Parallel()
 	got := audit.OutcomeOf(fmt.Errorf("dial: %w", errors.New("password=secret")))
@@ -152,10 +214,11 @@ func TestLongStatementIsCut(t *testing.T) {
 	long := strings.Repeat("é", 1<<20) // 2 MiB, and a cut in the middle of a letter
 	hostile := strings.Repeat("\x01", 3<<20)
 	for _, ev := range []audit.Event{
-		audit.DatabaseQuery{Query: "x" + long, Parameters: []string{"a", "b"}},
+		audit.DatabaseQuery{Query: "x" + long, Parameters: values("a", "b")},
 		audit.StatementParse{Query: hostile},
-		audit.StatementBind{Parameters: []string{hostile, "", "b"}},
-		audit.FunctionCall{Arguments: []string{"short", long}},
+		audit.StatementBind{Parameters: values(hostile, "", "NULL", "b")},
+		audit.FunctionCall{Arguments: values("short", long)},
+		audit.StatementBind{Parameters: values(hostile), Shortened: audit.Shortened{Truncated: true, FullSize: 1 << 30, FullHash: "known"}},
 	} {
 		if err := l.Post(t.Context(), ev); err != nil {
 			t.Fatal(err)
@@ -165,14 +228,15 @@ func TestLongStatementIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := lines(t, dir)
-	if len(all) != 4 {
+	if len(all) != 5 {
 		t.Fatalf("%d lines", len(all))
 	}
 	for i, want := range []string{
 		`"db_query_parameters":["a",""],"truncated":true,"full_size":2097155,"full_sha256":"`,
 		`"truncated":true,"full_size":3145728,`,
-		`"",""],"truncated":true,"full_size":3145729,`,
+		`"",null,""],"truncated":true,"full_size":3145729,`,
 		`"function_args":["short","é`,
+		`"truncated":true,"full_size":1073741824,"full_sha256":"known"`,
 	} {
 		if !bytes.Contains(all[i], []byte(want)) {
 			t.Errorf("line %d has no %s: …%s", i+1, want, all[i][max(0, len(all[i])-400):])
@@ -186,6 +250,7 @@ func TestLongStatementIsCut(t *testing.T) {
 	}
 }
 
+// TestReferencePageIsComplete: it has every event, every code and every field.
 func TestReferencePageIsComplete(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/reference/audit.md")
@@ -197,12 +262,17 @@ func TestReferencePageIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(lines)) {
-		var event struct{ Code string }
+		var event map[string]any
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(page), event.Code) {
-			t.Errorf("docs/reference/audit.md does not have %s", event.Code)
+		if code := fmt.Sprint(event["code"]); !strings.Contains(string(page), code) {
+			t.Errorf("docs/reference/audit.md does not have %s", code)
+		}
+		for field := range event {
+			if !strings.Contains(string(page), "`"+field+"`") {
+				t.Errorf("docs/reference/audit.md does not have the field %s of %s", field, event["event"])
+			}
 		}
 	}
 }

@@ -94,6 +94,38 @@ func hasConnectionPassword(text string) bool {
 	}
 }
 
+// MentionsPassword reports whether a statement has PASSWORD for a word or a name, or
+// inside a string: then a value that is bound to it may be one, as in
+//
+//	UPDATE staff SET password = $1
+//	SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2)
+//
+// It is true of whatever [Redact] changes, and where the text cannot be taken apart
+// for certain.
+func MentionsPassword(sql string) bool {
+	if !containsFold(sql, secretWord) {
+		return false
+	}
+	for rest := sql; rest != ""; {
+		t, ok := nextToken(rest)
+		if !ok {
+			return true
+		}
+		text := rest[:t.size]
+		rest = rest[t.size:]
+		switch {
+		case t.kind == blankToken:
+		case t.kind == wordToken || text[0] == '"':
+			if strings.EqualFold(strings.Trim(text, `"`), secretWord) {
+				return true
+			}
+		case containsFold(text, secretWord):
+			return true
+		}
+	}
+	return false
+}
+
 // CommandWord returns the first word of a statement in capitals, such as ALTER.
 func CommandWord(sql string) string {
 	for rest := sql; rest != ""; {

@@ -76,3 +76,29 @@ func BenchmarkRedact(b *testing.B) {
 		Redact(sql)
 	}
 }
+
+func TestMentionsPassword(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]bool{
+		`SELECT 1`: false,
+		`SELECT passwd, password_reset_at FROM users WHERE password2 = $1`: false,
+		`SELECT 1 /* password */ -- password`:                              false,
+		`UPDATE users SET Password = $1`:                                   true,
+		`UPDATE users SET "password" = $1`:                                 true,
+		`UPDATE users SET "password_hint" = $1`:                            false,
+		`ALTER ROLE a PASSWORD 'x'`:                                        true,
+		`SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2)`:               true,
+		`SELECT dblink('host=h password=' || $1, 'SELECT 1')`:              true,
+		`SELECT set_config('app.db_password', $1, false)`:                  true,
+		`SELECT U&"p\0061ssword", $1 -- U&"password"`:                      false,
+		`SELECT 'x' /* password`:                                           true,
+		`SELECT $x$password`:                                               true,
+	} {
+		if got := MentionsPassword(sql); got != want {
+			t.Errorf("%s: got %t", sql, got)
+		}
+		if Redact(sql) != sql && !want {
+			t.Errorf("%s is redacted", sql)
+		}
+	}
+}

@@ -23,10 +23,8 @@ func (s *Statements) answer(f Frame) {
 		s.readyFor(r, f)
 	case 'C', 'I', 's':
 		s.completed(r, f)
-	case 'd':
-		r.CopyBytes += int64(f.Length)
-	case 'G':
-		s.beginCopyIn()
+	case 'G', 'H', 'W':
+		s.beginCopy(r, f.Type)
 	case 'V':
 		// The result of a function call; ReadyForQuery follows.
 	default:
@@ -39,7 +37,7 @@ func (s *Statements) answer(f Frame) {
 // seen in the record.
 func (s *Statements) unasked(f Frame) {
 	switch f.Type {
-	case 'E', 'd':
+	case 'E':
 		return
 	case 'C', 'I', 's':
 		r := request{Statement: Statement{Kind: KindExecute, Unresolved: true, Start: time.Now(), Rows: -1, TxStatus: s.tx}}
@@ -61,7 +59,7 @@ func (s *Statements) failed(r *request, e *Error) {
 		s.resolve(r)
 	case KindBind:
 		if d := s.statements[r.Name]; d != nil {
-			r.bind.def, r.Text = d, d.text
+			r.bind.def = d
 		}
 	default:
 	}
@@ -126,7 +124,10 @@ func (s *Statements) completed(r *request, f Frame) {
 	if f.Type == 'C' {
 		tag := DecodeCommandTag(f)
 		r.addTag(tag)
-		if tag.Text == "DISCARD ALL" || tag.Text == "DEALLOCATE ALL" {
+		switch tag.Text {
+		case "DISCARD ALL", "DEALLOCATE ALL", "PREPARE":
+			// A name that SQL prepares was free, whatever was seen of it. Which one it was is
+			// not known.
 			s.forgetStatements()
 		}
 	}
@@ -168,6 +169,7 @@ func (s *Statements) acknowledged(r *request, f Frame) {
 	}
 	switch f.Type {
 	case '1':
+		s.unexpect(r.def)
 		s.forgetStatement(r.def.name)
 		s.statements[r.def.name] = r.def
 		s.held += r.def.cost()
@@ -193,8 +195,30 @@ func (s *Statements) acknowledged(r *request, f Frame) {
 	s.pop()
 }
 
-// beginCopyIn follows the server into copy mode, in which it ignores Sync. One that
-// stands directly behind the statement is read before any data, so it gets no answer.
+// beginCopy records that COPY has begun, and follows the server into copy mode.
+func (s *Statements) beginCopy(r *request, typ byte) {
+	if r.Kind != KindQuery && r.Kind != KindExecute {
+		s.detach()
+		return
+	}
+	if r.Kind == KindExecute {
+		s.resolve(r)
+	}
+	switch typ {
+	case 'G':
+		r.Copy = CopyIn
+		s.beginCopyIn()
+		r = &s.queue[0]
+	case 'H':
+		r.Copy = CopyOut
+	case 'W':
+		r.Copy = CopyBoth
+	}
+	s.record(r, Copying)
+}
+
+// beginCopyIn: in copy mode the server ignores Sync. One that stands directly behind
+// the statement is read before any data, so it gets no answer.
 func (s *Statements) beginCopyIn() {
 	i := 1
 	for i < len(s.queue) && s.queue[i].sync {
@@ -213,11 +237,7 @@ func (s *Statements) resolve(r *request) {
 		return
 	}
 	r.Name, r.bind = b.statement, b
-	if b.def == nil {
-		r.Unresolved = true
-		return
-	}
-	r.Text = b.def.text
+	r.Unresolved = b.def == nil
 }
 
 // finish records the first request and drops it.
@@ -233,11 +253,15 @@ func (s *Statements) pop() {
 		n++
 	}
 	for i := range n {
-		s.held -= s.queue[i].cost
-		s.queue[i] = request{} // let go of its texts
+		r := &s.queue[i]
+		s.held -= r.cost
+		if r.def != nil {
+			s.unexpect(r.def)
+		}
+		*r = request{} // let go of what it holds
 	}
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
+		s.queue = s.few[:0]
 	}
 }
 

@@ -3,6 +3,7 @@ package pgwire
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postern-db/postern/internal/fault"
 )
@@ -50,6 +51,10 @@ type Frame struct {
 	// Body is the body or its beginning, up to the limit of [Observe]; it is nil for
 	// types that are only counted. It is valid until the observer returns.
 	Body []byte
+	// Digest is the SHA-256 of what a Query or Parse holds of SQL, of the whole body
+	// for other types. It is nil unless [Observe] asks for it and the body is longer
+	// than its limit.
+	Digest []byte
 }
 
 // Observe says which frames are shown to whom.
@@ -57,6 +62,13 @@ type Observe struct {
 	// Bodies are the types whose body is wanted, Headers those of which type and
 	// length are enough, each by [Direction].
 	Bodies, Headers [2]TypeSet
+	// Counted are the types that are not shown, only added up in Sizes: bytes of their
+	// bodies, each by [Direction].
+	Counted [2]TypeSet
+	Sizes   *[2]atomic.Int64
+	// Digest asks for the SHA-256 of what clients send beyond Limit. Such a frame is
+	// then shown at its end.
+	Digest bool
 	// Limit is how much of a body is collected; zero means 16 KiB. What is longer
 	// passes all the same.
 	Limit int
@@ -85,6 +97,7 @@ type scanner struct {
 	// A body that arrives in pieces is collected here until complete.
 	need   int     // size that makes it complete
 	pieces *[]byte // pooled, nil unless in use
+	digest *digest // of a body beyond the limit; nil unless asked for
 
 	frames int64
 }
@@ -152,23 +165,36 @@ func (s *scanner) atBoundary() bool { return s.left == 0 && s.nhead == 0 }
 func (s *scanner) begin(rest []byte) error {
 	o := s.observe
 	if !o.Bodies[s.dir].Has(s.typ) {
-		if o.Headers[s.dir].Has(s.typ) {
+		switch {
+		case o.Headers[s.dir].Has(s.typ):
 			return s.show(nil)
+		case o.Counted[s.dir].Has(s.typ):
+			o.Sizes[s.dir].Add(s.size)
 		}
 		return nil
 	}
 	s.need = int(min(s.size, int64(o.Limit)))
-	if len(rest) >= s.need {
+	switch {
+	case o.Digest && s.dir == ToServer && s.size > int64(o.Limit):
+		s.digest = newDigest(s.typ)
+	case len(rest) >= s.need:
 		return s.show(rest[:s.need:s.need])
 	}
 	s.pieces = collectPool.Get().(*[]byte)
 	return nil
 }
 
-// collect adds a piece of the current body and shows the frame when complete.
+// collect adds a piece of the current body and shows the frame when what is wanted
+// of it is complete.
 func (s *scanner) collect(piece []byte) error {
 	missing := s.need - len(*s.pieces)
 	*s.pieces = append(*s.pieces, piece[:min(len(piece), missing)]...)
+	if s.digest != nil {
+		s.digest.add(piece)
+		if s.left > int64(len(piece)) {
+			return nil
+		}
+	}
 	if len(*s.pieces) < s.need {
 		return nil
 	}
@@ -178,11 +204,12 @@ func (s *scanner) collect(piece []byte) error {
 }
 
 func (s *scanner) show(body []byte) error {
-	return s.observe.Frame(Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body})
+	return s.observe.Frame(Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body, Digest: s.digest.sum()})
 }
 
 // release gives the collecting buffer back.
 func (s *scanner) release() {
+	s.digest = nil
 	if s.pieces == nil {
 		return
 	}

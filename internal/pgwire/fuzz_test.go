@@ -43,12 +43,12 @@ func FuzzScanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, step uint8) {
 		scan := func(size int) (seen []byte, frames int64, err error) {
 			s := scanner{observe: &Observe{
-				Bodies: [2]TypeSet{Types("QPBE")}, Headers: [2]TypeSet{Types("dS")}, Limit: 8,
+				Bodies: [2]TypeSet{Types("QPBE")}, Headers: [2]TypeSet{Types("dS")}, Limit: 8, Digest: true,
 				Frame: func(f Frame) error {
 					if len(f.Body) > 8 || len(f.Body) > f.Length {
 						t.Fatalf("body of %d bytes, length %d", len(f.Body), f.Length)
 					}
-					seen = append(append(seen, f.Type, byte(f.Length)), f.Body...)
+					seen = append(append(append(seen, f.Type, byte(f.Length)), f.Body...), f.Digest...)
 					return nil
 				},
 			}}
@@ -103,14 +103,14 @@ func FuzzDecode(f *testing.F) {
 // or use memory out of proportion.
 func FuzzBinaryValue(f *testing.F) {
 	for _, oid := range []uint32{16, 17, 20, 23, 25, 700, 701, 869, 1007, 1009, 1082, 1114, 1184, 1186, 1231, 1700, 2950, 3802, 3904} {
-		f.Add(oid, []byte{0, 0, 0, 1, 0, 0, 0, 0})
+		f.Add(oid, []byte{0, 0, 0, 1, 0, 0, 0, 0}, false)
 	}
-	f.Add(uint32(1007), []byte("\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x17\x7f\xff\xff\xff\x00\x00\x00\x01"))
-	f.Fuzz(func(t *testing.T, oid uint32, data []byte) {
+	f.Add(uint32(1007), []byte("\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x17\x7f\xff\xff\xff\x00\x00\x00\x01"), false)
+	f.Fuzz(func(t *testing.T, oid uint32, data []byte, cut bool) {
 		if len(data) > 4096 {
 			return
 		}
-		text, _ := decodeBinary(oid, data)
+		text, _ := decodeBinary(oid, data, cut)
 		if len(text) > 3*maxReadable(len(data)) { // invalid bytes become three
 			t.Fatalf("%d bytes become %d", len(data), len(text))
 		}
@@ -124,7 +124,15 @@ func FuzzStatements(f *testing.F) {
 	f.Add([]byte("P\x0a\x00select\x00\x00\x00B\x08\x00\x00\x00\x00\x00\x00\x00\x00E\x05\x00\x00\x00\x00\x00S\x00"), []byte("1\x002\x00C\x09SELECT 1\x00Z\x01I"))
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		recorded := 0
-		s := NewStatements(StatementsConfig{Record: func(Statement) { recorded++ }})
+		s := NewStatements(StatementsConfig{
+			Values: true,
+			Record: func(s Statement) error {
+				if s.Outcome != Copying {
+					recorded++
+				}
+				return nil
+			},
+		})
 		sent := 0
 		for len(client) > 1 || len(server) > 1 {
 			for d, data := range []*[]byte{&client, &server} {

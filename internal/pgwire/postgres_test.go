@@ -355,15 +355,10 @@ func TestBackendIsGoneAfterFinish(t *testing.T) {
 func TestStatementsOfRealSessions(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
 		server.Exec(t, "CREATE ROLE audit_user LOGIN")
-		var mu sync.Mutex
-		var got []Statement
+		var heard listener
 		var tracker *Statements
 		g := newGateway(t, server, func() *Observe {
-			tracker = NewStatements(StatementsConfig{Record: func(s Statement) {
-				mu.Lock()
-				defer mu.Unlock()
-				got = append(got, s)
-			}})
+			tracker = NewStatements(heard.config())
 			return tracker.Observe()
 		})
 		ctx := t.Context()
@@ -402,8 +397,8 @@ func TestStatementsOfRealSessions(t *testing.T) {
 			t.Error("the tracker lost its way")
 		}
 		tracker.Close()
-		lines := make([]string, 0, len(got))
-		for _, s := range got {
+		var lines []string
+		for _, s := range heard.got {
 			var args []string
 			for _, a := range s.Params {
 				if a.Null {

@@ -36,14 +36,33 @@ const (
 	Skipped           // never ran: an earlier request of the same pipeline failed
 	Suspended         // a portal stopped at its row limit; another Execute may follow
 	Unknown           // the session ended first, or answers could not be told apart any more
+	Copying           // COPY has begun; another outcome of the same statement follows
 )
 
 func (o Outcome) String() string {
-	names := [...]string{"", "done", "failed", "skipped", "suspended", "unknown"}
+	names := [...]string{"", "done", "failed", "skipped", "suspended", "unknown", "copying"}
 	if o < 0 || int(o) >= len(names) {
 		return "unknown"
 	}
 	return names[o]
+}
+
+// CopyMode tells which way COPY moves data.
+type CopyMode int
+
+// The ways. Both is what replication uses.
+const (
+	CopyIn CopyMode = iota + 1
+	CopyOut
+	CopyBoth
+)
+
+func (m CopyMode) String() string {
+	names := [...]string{"", "in", "out", "both"}
+	if m < 0 || int(m) >= len(names) {
+		return "unknown"
+	}
+	return names[m]
 }
 
 // Statement is what became of one request of a client. Its texts are valid UTF-8,
@@ -51,16 +70,18 @@ func (o Outcome) String() string {
 type Statement struct {
 	Kind    StatementKind
 	Outcome Outcome
-	// Text is the SQL. Of an Execute it is that of the statement that the server ran:
-	// names are resolved in the order of the server's answers, not of the requests.
-	Text Text
+	// ID is what [StatementsConfig].Request returned for the request, 0 where there
+	// was none.
+	ID int64
+	// ParseID and BindID are those of the requests that made the statement and the
+	// portal that the server used: names are resolved in the order of the server's
+	// answers, not of the requests. They are 0 where that is not known.
+	ParseID, BindID int64
 	// Unresolved is set when the name of a portal or statement is not one that was
 	// seen, for instance because it was made by SQL.
 	Unresolved   bool
+	Secret       bool   // as [StatementsConfig].Secret says of the SQL
 	Name, Portal string // of the prepared statement and the portal; empty for unnamed ones
-	Function     uint32 // OID, for KindFunctionCall
-	Params       []Argument
-	ParamsCut    bool // values are missing at the end
 	// Tags are the command tags, several for a simple query of several statements; at
 	// most 32 are kept. Rows is the sum of their counts, -1 where none counts rows.
 	Tags              []string
@@ -71,9 +92,10 @@ type Statement struct {
 	// later, to the answer.
 	Duration time.Duration
 	// TxStatus is the transaction status that the server last reported: for a query
-	// the one after it, for an Execute the one before its pipeline. 0 is none yet.
+	// the one after it, for an Execute the one before its pipeline.
 	TxStatus  byte
-	CopyBytes int64 // moved by COPY, in either direction
+	Copy      CopyMode // the last one of the statement; 0 where it was no COPY
+	CopyBytes int64    // moved by COPY, in either direction
 }
 
 // maxTags bounds the tags kept of one simple query.

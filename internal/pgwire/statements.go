@@ -1,9 +1,10 @@
 package pgwire
 
 import (
-	"bytes"
+	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,18 +12,29 @@ const (
 	defaultMaxText = 16 << 10
 
 	// maxHeld bounds what is kept of one session: requests without an answer yet, and
-	// prepared statements and portals. It is far above what drivers pipeline.
-	maxHeld = 8 << 20
-	// requestCost is counted for each request on top of its texts.
+	// the names of prepared statements and portals. It is far above what drivers
+	// pipeline.
+	maxHeld = 4 << 20
+	// requestCost is counted for each request on top of its names.
 	requestCost = 400
 )
 
-// StatementsConfig says what becomes of statements.
+// StatementsConfig says what becomes of statements. Its functions are called one at
+// a time, from the goroutines of both directions; they must not call the
+// [Statements]. An error of theirs ends the session before the frame is sent on.
 type StatementsConfig struct {
-	// Record gets each statement when its outcome is known, in the order of the
-	// answers. It must not block, nor call the [Statements].
-	Record func(Statement)
-	// MaxText is how much is kept of a request; zero means 16 KiB.
+	// Request gets each request before it is sent on, and returns an id for it. Nil:
+	// nobody is interested.
+	Request func(Request) (id int64, err error)
+	// Record gets what became of a request when that is known, in the order of the
+	// answers. What succeeded is not recorded of Parse, Bind, Describe and Close.
+	Record func(Statement) error
+	// Secret tells whether values that are bound to a statement may be secrets; nil
+	// means never.
+	Secret func(sql string) bool
+	// Values asks for the values of Bind and function calls in readable form.
+	Values bool
+	// MaxText is how much is looked at of a request; zero means 16 KiB.
 	MaxText int
 }
 
@@ -32,65 +44,56 @@ type StatementsConfig struct {
 // recorded at once with the outcome Unknown. Nothing is lost, and memory stays
 // bounded.
 type Statements struct {
-	cfg StatementsConfig
+	cfg   StatementsConfig
+	sizes [2]atomic.Int64 // bytes of copy data so far, by direction
 
 	mu sync.Mutex
 	// All below is guarded by mu.
 	queue      []request              // sent, not answered yet; the first is being answered
+	few        [4]request             // what queue is in, unless it is longer
 	statements map[string]*definition // prepared, by name
 	portals    map[string]*binding    // by name
+	sent       map[string]*definition // the last Parse of a name that is not answered yet
+	segment    int                    // counts Syncs of the client
 	held       int                    // estimate of all that is above
+	credited   [2]int64               // of sizes, given to a statement already
 	skipping   bool                   // the server ignores requests until a Sync that is not sent yet
 	copyIn     bool                   // the server takes copy data, of which the end is not sent yet
 	detached   bool                   // requests are no longer matched
 	tx         byte                   // of the last ReadyForQuery
 	answered   time.Time              // when the last statement ended
+	err        error                  // of Record
 }
 
 // definition is a prepared statement.
 type definition struct {
-	name  string
-	text  Text
-	types []uint32
+	id      int64
+	name    string
+	types   []uint32
+	secret  bool
+	doubted bool // a secret one of the same name was not answered when this was sent
+	segment int  // in which it was sent
 }
 
-func (d *definition) cost() int {
-	return requestCost + len(d.name) + len(d.text.Value) + 4*len(d.types)
-}
+func (d *definition) cost() int { return requestCost + len(d.name) + 4*len(d.types) }
 
 // binding is a portal: a statement with values.
 type binding struct {
+	id                int64
 	portal, statement string
 	def               *definition // nil if not known
-	values            []Value
-	cut               bool
-	size              int
 }
 
-func (b *binding) cost() int { return requestCost + b.size }
-
-// request is something that the client sent and the server has to answer.
-type request struct {
-	Statement             // its Kind is 0 for Sync and the end of copy data
-	def       *definition // Parse
-	bind      *binding    // Bind, and Execute once resolved
-	target    Target      // Describe, Close
-	maxRows   uint32      // Execute
-	sync      bool
-	doubtful  bool // a Sync that the server ignores, unless COPY fails before it is read
-	cost      int
-}
-
-// unanswered reports whether r has no answer of its own once what is before it is
-// completed: the end of copy data, and Sync among it.
-func (r *request) unanswered() bool { return r.Kind == 0 && (!r.sync || r.doubtful) }
+func (b *binding) cost() int { return requestCost + len(b.portal) + len(b.statement) }
 
 // NewStatements returns a tracker for one session.
 func NewStatements(cfg StatementsConfig) *Statements {
 	if cfg.MaxText <= 0 {
 		cfg.MaxText = defaultMaxText
 	}
-	return &Statements{cfg: cfg, statements: map[string]*definition{}, portals: map[string]*binding{}}
+	s := &Statements{cfg: cfg, tx: 'I', statements: map[string]*definition{}, portals: map[string]*binding{}, sent: map[string]*definition{}}
+	s.queue = s.few[:0]
+	return s
 }
 
 // Observe returns what a [Relay] needs to feed s. Its Frame returns the error of a
@@ -98,8 +101,11 @@ func NewStatements(cfg StatementsConfig) *Statements {
 func (s *Statements) Observe() *Observe {
 	return &Observe{
 		Bodies:  [2]TypeSet{ToServer: Types("QPBECDF"), ToClient: Types("CEZt")},
-		Headers: [2]TypeSet{ToServer: Types("Scfd"), ToClient: Types("123nTsIGVd")},
+		Headers: [2]TypeSet{ToServer: Types("Scf"), ToClient: Types("123nTsIGHWV")},
+		Counted: [2]TypeSet{ToServer: Types("d"), ToClient: Types("d")},
+		Sizes:   &s.sizes,
 		Limit:   s.cfg.MaxText,
+		Digest:  true,
 		Frame:   s.frame,
 	}
 }
@@ -107,118 +113,103 @@ func (s *Statements) Observe() *Observe {
 func (s *Statements) frame(f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.creditCopy()
 	if f.Direction == ToServer {
 		return s.request(f)
 	}
 	if !s.detached {
 		s.answer(f)
 	}
-	return nil
+	return s.err
 }
 
 // Close records what has no answer. Call it when the session has ended.
 func (s *Statements) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.creditCopy()
 	s.detach()
 }
 
 // request takes a frame of the client. s.mu is held.
 func (s *Statements) request(f Frame) error {
 	switch f.Type {
-	case 'd':
-		s.countCopyIn(f.Length)
-		return nil
 	case 'c', 'f':
 		s.endCopyIn()
-		return nil
+		return s.err
 	case 'S':
 		s.pushSync()
-		return nil
+		return s.err
 	}
-	r, err := decodeRequest(f)
+	r, shown, err := s.decode(f)
 	if err != nil {
 		return err
 	}
+	if s.cfg.Request != nil {
+		if r.ID, err = s.cfg.Request(shown); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.def != nil:
+		r.def.id = r.ID
+	case r.bind != nil:
+		r.bind.id = r.ID
+	}
 	r.Start, r.Rows, r.TxStatus = time.Now(), -1, s.tx
 	s.push(r)
-	return nil
-}
-
-// decodeRequest makes a request of the frames that carry one. It keeps nothing of
-// f.Body.
-func decodeRequest(f Frame) (r request, err error) {
-	r.cost = requestCost + len(f.Body)
-	switch f.Type {
-	case 'Q':
-		r.Kind = KindQuery
-		r.Text, err = DecodeQuery(f)
-	case 'P':
-		var p Parse
-		p, err = DecodeParse(f)
-		r.Kind, r.Name, r.Text = KindParse, p.Statement, p.Query
-		r.def = &definition{name: p.Statement, text: p.Query, types: p.Types}
-	case 'B':
-		var b Bind
-		f.Body = bytes.Clone(f.Body) // the values point into it
-		b, err = DecodeBind(f)
-		r.Kind, r.Name, r.Portal = KindBind, b.Statement, b.Portal
-		r.bind = &binding{portal: b.Portal, statement: b.Statement, values: b.Values, cut: b.Truncated, size: len(f.Body) + 48*len(b.Values)}
-		r.cost += 48 * len(b.Values)
-	case 'E':
-		var e Execute
-		e, err = DecodeExecute(f)
-		r.Kind, r.Portal, r.maxRows = KindExecute, e.Portal, e.MaxRows
-	case 'D', 'C':
-		r.Kind = KindDescribe
-		if f.Type == 'C' {
-			r.Kind = KindClose
-		}
-		r.target, err = DecodeTarget(f)
-		if r.target.Portal {
-			r.Portal = r.target.Name
-		} else {
-			r.Name = r.target.Name
-		}
-	case 'F':
-		var call FunctionCall
-		call, err = DecodeFunctionCall(f)
-		r.Kind, r.Function = KindFunctionCall, call.OID
-		r.Params, r.ParamsCut = readable(call.Args, nil), call.Truncated
-	}
-	return r, err
+	return s.err
 }
 
 // push queues a request, or records it at once when it will have no answer.
 func (s *Statements) push(r request) {
-	switch {
-	case s.detached:
-		s.record(&r, Unknown)
-	case s.skipping:
-		s.skip(&r)
-	case s.held+r.cost > maxHeld:
+	if !s.detached && !s.skipping && s.held+r.cost > maxHeld {
 		s.detach()
-		s.record(&r, Unknown)
-	default:
-		s.queue = append(s.queue, r)
-		s.held += r.cost
 	}
+	if s.skipping && !s.detached {
+		s.skip(&r)
+		return
+	}
+	if r.def != nil {
+		s.expectParse(r.def)
+	}
+	if s.detached {
+		s.record(&r, Unknown)
+		return
+	}
+	s.queue = append(s.queue, r)
+	s.held += r.cost
 }
 
 func (s *Statements) pushSync() {
+	s.segment++
 	if s.detached {
+		clear(s.sent)
+		s.held = 0
 		return
 	}
 	s.skipping = false
 	s.push(request{sync: true, doubtful: s.copyIn, cost: requestCost})
 }
 
-// countCopyIn counts copy data for the statement that takes it: the one being
-// answered, or if the client does not wait for the go-ahead the last one sent.
-func (s *Statements) countCopyIn(n int) {
+// creditCopy gives copy data to the statement that it belongs to. What the server
+// sent belongs to the one being answered; what the client sent too or, if it does
+// not wait for the go-ahead, to the last one sent.
+func (s *Statements) creditCopy() {
+	if n := s.sizes[ToClient].Load() - s.credited[ToClient]; n > 0 {
+		s.credited[ToClient] += n
+		if len(s.queue) > 0 {
+			s.queue[0].CopyBytes += n
+		}
+	}
+	n := s.sizes[ToServer].Load() - s.credited[ToServer]
+	if n == 0 {
+		return
+	}
+	s.credited[ToServer] += n
 	for i := len(s.queue) - 1; i >= 0; i-- {
 		if k := s.queue[i].Kind; k == KindQuery || k == KindExecute {
-			s.queue[i].CopyBytes += int64(n)
+			s.queue[i].CopyBytes += n
 			return
 		}
 	}
@@ -235,35 +226,30 @@ func (s *Statements) endCopyIn() {
 	}
 }
 
-// record resolves a request's values and hands it out.
+// record hands a statement out. After an error nothing more is.
 func (s *Statements) record(r *request, o Outcome) {
 	st := r.Statement
 	st.Outcome = o
-	if r.bind != nil {
-		st.Params, st.ParamsCut = r.bind.arguments(), r.bind.cut
-	}
 	now := time.Now()
 	st.Duration = now.Sub(st.Start)
 	if s.answered.After(st.Start) {
 		st.Duration = now.Sub(s.answered)
 	}
-	s.answered = now
-	if st.Text.Truncated() {
-		st.Text.Value = strings.ToValidUTF8(st.Text.Value, "") // the cut may split a character
+	if o != Copying {
+		s.answered = now
 	}
-	for _, text := range []*string{&st.Text.Value, &st.Name, &st.Portal, &st.Message} {
+	if b := r.bind; b != nil {
+		st.BindID = b.id
+		if b.def != nil {
+			st.ParseID, st.Secret = b.def.id, st.Secret || b.def.secret
+		}
+	}
+	for _, text := range []*string{&st.Name, &st.Portal, &st.Message} {
 		*text = strings.ToValidUTF8(*text, "\uFFFD")
 	}
-	s.cfg.Record(st)
-}
-
-// arguments returns the values in readable form.
-func (b *binding) arguments() []Argument {
-	var types []uint32
-	if b.def != nil {
-		types = b.def.types
+	if s.err == nil {
+		s.err = s.cfg.Record(st)
 	}
-	return readable(b.values, types)
 }
 
 // skip records a request that the server ignores, if it would have done anything.
@@ -277,8 +263,15 @@ func (s *Statements) skip(r *request) {
 
 // detach gives up matching: what waits is recorded as it is.
 func (s *Statements) detach() {
+	if s.detached {
+		return
+	}
 	queue := s.queue
 	s.queue, s.statements, s.portals, s.held, s.detached = nil, nil, nil, 0, true
+	maps.DeleteFunc(s.sent, func(_ string, d *definition) bool { return d.segment != s.segment })
+	for _, d := range s.sent {
+		s.held += d.cost()
+	}
 	for i := range queue {
 		r := &queue[i]
 		switch {
