@@ -47,7 +47,7 @@ func (a *App) explainAccess(ctx context.Context, opts explainOptions) error {
 		return err
 	}
 	if opts.user == "" || opts.database == "" {
-		return fault.New(fault.Invalid, "--user and --database are needed")
+		return misused(fault.New(fault.Invalid, "--user and --database are needed"))
 	}
 	r, err := a.rules(ctx, opts.from)
 	if err != nil {

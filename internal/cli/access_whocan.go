@@ -41,7 +41,7 @@ func (a *App) whoCan(ctx context.Context, opts whoCanOptions) error {
 		return err
 	}
 	if opts.database == "" {
-		return fault.New(fault.Invalid, "--database is needed")
+		return misused(fault.New(fault.Invalid, "--database is needed"))
 	}
 	r, err := a.rules(ctx, opts.from)
 	if err != nil {

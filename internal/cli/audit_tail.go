@@ -56,7 +56,7 @@ func (a *App) auditTail(ctx context.Context, opts auditTailOptions) error {
 		return err
 	}
 	if opts.lines < 0 {
-		return fault.New(fault.Invalid, "--lines must not be negative")
+		return misused(fault.New(fault.Invalid, "--lines must not be negative"))
 	}
 	hub, err := a.control()
 	if err != nil {

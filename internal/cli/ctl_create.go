@@ -55,10 +55,10 @@ func replaceNote(name string) string {
 
 func (a *App) create(ctx context.Context, opts createOptions) error {
 	if len(opts.files) == 0 {
-		return fault.New(fault.Invalid, "which file?").WithHint(a.path("create") + " -f FILE")
+		return misused(fault.New(fault.Invalid, "which file?").WithHint(a.path("create") + " -f FILE"))
 	}
 	if n := slices.Index(opts.files, "-"); n >= 0 && slices.Contains(opts.files[n+1:], "-") {
-		return fault.New(fault.Invalid, "standard input can be read only once")
+		return misused(fault.New(fault.Invalid, "standard input can be read only once"))
 	}
 	var found []resource.Resource
 	var mistakes []error

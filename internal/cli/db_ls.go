@@ -51,7 +51,7 @@ func parseLabels(text string) (map[string]string, error) {
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, found := strings.Cut(pair, "=")
 		if !found || key == "" {
-			return nil, fault.Newf(fault.Invalid, "%q is not a label", pair).WithHint("write labels as key=value,key=value")
+			return nil, misused(fault.Newf(fault.Invalid, "%q is not a label", pair).WithHint("write labels as key=value,key=value"))
 		}
 		labels[strings.TrimSpace(key)] = strings.TrimSpace(value)
 	}

@@ -27,7 +27,7 @@ func parseRef(text string) (kind, name string, err error) {
 		kind = single
 	}
 	if resource.New(kind) == nil {
-		return "", "", fault.Newf(fault.Invalid, "unknown kind %q", kind).WithHint("one of " + strings.Join(resource.Kinds(), ", "))
+		return "", "", misused(fault.Newf(fault.Invalid, "unknown kind %q", kind).WithHint("one of " + strings.Join(resource.Kinds(), ", ")))
 	}
 	return kind, name, nil
 }
@@ -36,7 +36,7 @@ func parseRef(text string) (kind, name string, err error) {
 func parseFullRef(text string) (kind, name string, err error) {
 	kind, name, err = parseRef(text)
 	if err == nil && name == "" {
-		err = fault.Newf(fault.Invalid, "%q names no %s", text, kind).WithHint("write " + kind + "/NAME")
+		err = misused(fault.Newf(fault.Invalid, "%q names no %s", text, kind).WithHint("write " + kind + "/NAME"))
 	}
 	return kind, name, err
 }

@@ -97,7 +97,7 @@ func (a *App) loginRequest(home *client.Home, opts loginOptions) (client.LoginRe
 	if req.Address == "" {
 		current, err := home.Current()
 		if err != nil {
-			return req, nil, fault.New(fault.Invalid, "the address of the hub is missing").WithHint(a.name + " login --proxy=HOST:PORT --user=NAME")
+			return req, nil, misused(fault.New(fault.Invalid, "the address of the hub is missing").WithHint(a.name + " login --proxy=HOST:PORT --user=NAME"))
 		}
 		req.Address = current.Address
 	}

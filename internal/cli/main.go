@@ -28,8 +28,11 @@ func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e
 type usageError struct {
 	error
 
-	command string
+	command string // whose help says more; empty where the error says enough
 }
+
+// misused makes f an error of the command line, found after the command began.
+func misused(f *fault.Error) error { return usageError{error: f} }
 
 func (e usageError) Unwrap() error { return e.error }
 
@@ -71,7 +74,7 @@ func (a *App) report(err error) int {
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
 		code = exitUsage
-		if hint == "" {
+		if hint == "" && usage.command != "" {
 			hint = fmt.Sprintf("run '%s --help'", usage.command)
 		}
 	}

@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		"postern login --ttl=soon":        {2, "not a lifetime"},
 		"postern status":                  {4, "not logged in"},
 		"postern db ls":                   {4, "hint: postern login"},
-		"postern status --format=xml":     {1, "unknown format"},
+		"postern status --format=xml":     {2, "unknown format"},
 		"postern login --proxy=a/b":       {1, "not the address of a hub"},
 		"tsh status":                      {4, "not logged in"},
 		"tsh ctl status":                  {2, "unknown command \"ctl\" for \"tsh\""},

@@ -46,7 +46,7 @@ func checkFormat(format string, known ...string) error {
 			return nil
 		}
 	}
-	return fault.Newf(fault.Invalid, "unknown format %q", format).WithHint("use one of " + strings.Join(known, ", "))
+	return misused(fault.Newf(fault.Invalid, "unknown format %q", format).WithHint("use one of " + strings.Join(known, ", ")))
 }
 
 // writeJSON writes v for programs.

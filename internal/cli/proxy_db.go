@@ -106,7 +106,7 @@ func listenAddress(opts proxyDBOptions) (string, error) {
 		return net.JoinHostPort(opts.listen, strconv.Itoa(opts.port)), nil
 	}
 	if opts.port != 0 && port != strconv.Itoa(opts.port) {
-		return "", fault.New(fault.Invalid, "--listen and --port name different ports").WithHint("give the port once")
+		return "", misused(fault.New(fault.Invalid, "--listen and --port name different ports").WithHint("give the port once"))
 	}
 	return net.JoinHostPort(host, port), nil
 }
