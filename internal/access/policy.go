@@ -71,6 +71,9 @@ func NewPolicy(in Input) *Policy {
 	return p
 }
 
+// HasRole reports whether the policy defines a role of this name.
+func (p *Policy) HasRole(name string) bool { return p.roles[name] != nil }
+
 // compiledRole is a role in the form that decisions use.
 type compiledRole struct {
 	name        string

@@ -151,6 +151,17 @@ func (s *Server) wanted() map[string]*resource.Database {
 	return all
 }
 
+// Unserved says why a registered database is not served; empty when it is.
+func (s *Server) Unserved(r *resource.Database) string {
+	if slices.ContainsFunc(s.cfg.Static, func(d *resource.Database) bool { return d.GetName() == r.GetName() }) {
+		return "the configuration file has a database of this name, which comes first"
+	}
+	if s.cfg.Selects == nil || s.cfg.Selects(r) == nil {
+		return "no matcher below db_service.resources in the configuration file selects its labels"
+	}
+	return ""
+}
+
 // giveUp stops the background work of a database at once, and the rest when its
 // last session has released its database user.
 func (s *Server) giveUp(ctx context.Context, d *database) {

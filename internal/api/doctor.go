@@ -5,6 +5,17 @@ func DoctorDatabase() Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse] {
 	return Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse]{"doctor-database", "/v1/databases/doctor", "Find what stands in the way of a database", HubOwner, 64 * kilobytes, slow}
 }
 
+// ServedDatabases lists what the agents serve, with the labels that hold now. Those
+// of a configuration file are among them, which are no resources of the hub.
+func ServedDatabases() Endpoint[Empty, ServedDatabasesResponse] {
+	return Endpoint[Empty, ServedDatabasesResponse]{"served-databases", "/v1/databases/served", "List the databases that agents serve", HubOwner, kilobytes, brief}
+}
+
+// ServedDatabasesResponse is sorted by name. Each is of kind db.
+type ServedDatabasesResponse struct {
+	Databases []Resource `json:"databases"`
+}
+
 // DoctorDatabaseRequest names a registered database.
 type DoctorDatabaseRequest struct {
 	Name string `json:"name"`

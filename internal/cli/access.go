@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/client"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/fault"
@@ -27,14 +28,19 @@ are applied.`, newAccessExplain(a), newAccessWhoCan(a), newAccessTest(a))
 type rules struct {
 	policy    *access.Policy
 	users     []*resource.User
-	databases []*resource.Database
+	databases []*resource.Database // of two with one name the first is meant
+	files     bool                 // all of it was read from files
 }
 
 // user returns a user by name. The error is NotFound.
 func (r *rules) user(name string) (*resource.User, error) {
 	i := slices.IndexFunc(r.users, func(u *resource.User) bool { return u.GetName() == name })
 	if i < 0 {
-		return nil, fault.Newf(fault.NotFound, "user %q not found", name)
+		hint := "'postern ctl users ls' lists the users"
+		if r.files {
+			hint = "add the file that holds the user to --from"
+		}
+		return nil, fault.Newf(fault.NotFound, "user %q not found", name).WithHint(hint)
 	}
 	return r.users[i], nil
 }
@@ -43,8 +49,11 @@ func (r *rules) user(name string) (*resource.User, error) {
 func (r *rules) database(name string) (*resource.Database, error) {
 	i := slices.IndexFunc(r.databases, func(d *resource.Database) bool { return d.GetName() == name })
 	if i < 0 {
-		return nil, fault.Newf(fault.NotFound, "database %q not found", name).
-			WithHint("databases of a configuration file are looked up with --config")
+		hint := "'postern ctl status' lists the databases that are served"
+		if r.files {
+			hint = "add the file that holds it to --from; databases of a configuration file are looked up with --config"
+		}
+		return nil, fault.Newf(fault.NotFound, "database %q not found", name).WithHint(hint)
 	}
 	return r.databases[i], nil
 }
@@ -54,14 +63,17 @@ func fromFlag(cmd *cobra.Command, from *[]string) {
 	cmd.Flags().StringSliceVar(from, "from", nil, "files or directories with resources, instead of those of the hub (repeatable)")
 }
 
-// rules reads the resources that a question is about: those in files, else those
-// of the hub, and the databases of its configuration file where that is named.
+// rules reads the resources that a question is about: those in files, with the
+// databases of the configuration file where one is named, else those of the hub.
 func (a *App) rules(ctx context.Context, from []string) (*rules, error) {
-	read := a.hubResources
-	if len(from) > 0 {
-		read = func(context.Context) ([]resource.Resource, error) { return fileResources(from) }
+	if len(from) == 0 {
+		all, err := a.hubResources(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return rulesOf(all), nil
 	}
-	all, err := read(ctx)
+	all, err := fileResources(from)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +90,9 @@ func (a *App) rules(ctx context.Context, from []string) (*rules, error) {
 			all = append(all, d)
 		}
 	}
-	return rulesOf(all), nil
+	r := rulesOf(all)
+	r.files = true
+	return r, nil
 }
 
 func rulesOf(all []resource.Resource) *rules {
@@ -98,21 +112,33 @@ func rulesOf(all []resource.Resource) *rules {
 	return &r
 }
 
-// hubResources asks the hub for every resource.
+// hubResources asks the hub for every resource, and first for the databases as
+// they are served: those of its configuration file are among them, and all have
+// the labels that commands gave them.
 func (a *App) hubResources(ctx context.Context) ([]resource.Resource, error) {
-	var all []resource.Resource
+	hub, err := a.control()
+	if err != nil {
+		return nil, err
+	}
+	served, err := api.ServedDatabases().Call(ctx, hub, api.Empty{})
+	if err != nil {
+		return nil, err
+	}
+	found := served.Databases
 	for _, kind := range resource.Kinds() {
-		found, err := a.listResources(ctx, kind, "")
+		some, err := a.listResources(ctx, kind, "")
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range found {
-			r, err := resource.DecodeJSON(f.Kind, f.Body)
-			if err != nil {
-				return nil, fmt.Errorf("read %s %s: %w", f.Kind, f.Name, err)
-			}
-			all = append(all, r)
+		found = append(found, some...)
+	}
+	all := make([]resource.Resource, 0, len(found))
+	for _, f := range found {
+		r, err := resource.DecodeJSON(f.Kind, f.Body)
+		if err != nil {
+			return nil, fmt.Errorf("read %s %s: %w", f.Kind, f.Name, err)
 		}
+		all = append(all, r)
 	}
 	return all, nil
 }

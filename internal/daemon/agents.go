@@ -7,6 +7,7 @@ import (
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/hub"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // agents is what the hub asks of the agent in the same process, if there is one.
@@ -35,6 +36,13 @@ func (a agents) Sessions() int {
 		return 0
 	}
 	return a.agent.Sessions()
+}
+
+func (a agents) Unserved(r *resource.Database) string {
+	if a.agent == nil {
+		return "db_service is not enabled in the configuration file"
+	}
+	return a.agent.Unserved(r)
 }
 
 func (a agents) Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error) {

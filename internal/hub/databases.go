@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -29,6 +31,22 @@ func (s *Server) listDatabases(_ context.Context, who caller, in api.ListDatabas
 		if o := bound.Overview(r.Database, r.Labels); o.Visible {
 			out.Databases = append(out.Databases, describe(r, o))
 		}
+	}
+	return out, nil
+}
+
+// servedDatabases lists every database that an agent serves, as a resource that
+// carries the labels it has now.
+func (s *Server) servedDatabases(context.Context, caller, api.Empty) (api.ServedDatabasesResponse, error) {
+	out := api.ServedDatabasesResponse{Databases: []api.Resource{}}
+	for _, r := range s.agents.Registered() {
+		d := *r.Database
+		d.Metadata.Labels, d.Spec.DynamicLabels = r.Labels, nil
+		body, err := json.Marshal(&d)
+		if err != nil {
+			return out, fmt.Errorf("encode database %s: %w", d.GetName(), err)
+		}
+		out.Databases = append(out.Databases, api.Resource{Kind: resource.KindDatabase, Name: d.GetName(), Body: body})
 	}
 	return out, nil
 }

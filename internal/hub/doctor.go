@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/resource"
 )
 
@@ -15,14 +16,25 @@ import (
 // everything that the current policy can ask of it.
 func (s *Server) doctorDatabase(ctx context.Context, _ caller, in api.DoctorDatabaseRequest) (api.DoctorDatabaseResponse, error) {
 	out := api.DoctorDatabaseResponse{Findings: []api.Finding{}}
+	view, _ := s.View()
 	r, err := s.registered(in.Name)
 	if err != nil {
-		return out, err
+		return out, s.whyUnserved(view, in.Name, err)
 	}
-	view, _ := s.View()
 	findings, err := s.agents.Doctor(ctx, in.Name, view.handouts(r))
 	out.Findings = append(out.Findings, findings...)
 	return out, err
+}
+
+// whyUnserved tells the hub's owner why a database that is registered is not
+// served; err is for one that is not registered.
+func (s *Server) whyUnserved(view *View, name string, err error) error {
+	for _, d := range view.Databases() {
+		if why := s.agents.Unserved(d); d.GetName() == name && why != "" {
+			return fault.Newf(fault.NotFound, "database %q is registered, but not served: %s", name, why)
+		}
+	}
+	return err
 }
 
 // handouts returns what the users with automatic accounts can be given on a

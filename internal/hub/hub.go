@@ -59,6 +59,9 @@ type Agents interface {
 	Registered() []Registered     // sorted by name
 	Health() []api.DatabaseHealth // sorted by name
 	Sessions() int                // open now
+	// Unserved says why no agent serves a registered database; empty: one does, or
+	// is about to.
+	Unserved(*resource.Database) string
 	// Doctor examines the server of a database. Errors have a kind.
 	Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error)
 }

@@ -31,6 +31,9 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 		if err != nil {
 			return out, err
 		}
+		if slices.ContainsFunc(out.Results, func(p api.PutResult) bool { return p.Kind == r.GetKind() && p.Name == r.GetName() }) {
+			return out, fault.Newf(fault.Invalid, "%s %q is there twice", r.GetKind(), r.GetName()).WithHint("keep one of the two")
+		}
 		current, err := s.revision(ctx, r.GetKind(), r.GetName())
 		if err != nil {
 			return out, err
@@ -93,18 +96,6 @@ func (s *Server) commit(ctx context.Context, txn store.Txn, changes ...audit.Res
 		return err
 	}
 	return s.views.refresh(context.WithoutCancel(ctx))
-}
-
-// warningsAbout returns what the policy has to say about resources just put.
-func (s *Server) warningsAbout(results []api.PutResult) []string {
-	view, _ := s.View()
-	var texts []string
-	for _, w := range view.Decisions().Warnings() {
-		if slices.ContainsFunc(results, func(r api.PutResult) bool { return r.Kind == w.Kind && r.Name == w.Name }) {
-			texts = append(texts, w.String())
-		}
-	}
-	return texts
 }
 
 // revision returns the current revision of a resource; zero when there is none.

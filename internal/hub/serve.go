@@ -119,6 +119,7 @@ func (s *Server) routes(mux *http.ServeMux) *huma.OpenAPI {
 	operation(r, s.log, api.SignDatabaseServer(), s.signDatabaseServer)
 	operation(r, s.log, api.ExportAuthority(), s.exportAuthority)
 	operation(r, s.log, api.Status(), s.status)
+	operation(r, s.log, api.ServedDatabases(), s.servedDatabases)
 	operation(r, s.log, api.DoctorDatabase(), s.doctorDatabase)
 	mux.HandleFunc("GET "+api.AuditPath, s.streamAudit)
 	mux.HandleFunc("GET /healthz", s.healthz)
