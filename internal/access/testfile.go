@@ -11,6 +11,7 @@ import (
 
 // TestFile holds the unit tests of a policy: statements about who can do what.
 //
+//	from: [dev.yaml]
 //	users:
 //	- {name: alice, roles: [dev], traits: {team: [pay]}}
 //	databases:
@@ -22,6 +23,7 @@ import (
 //	  because: env=prod
 //	- needs_mfa: {user: root, database: shop}
 type TestFile struct {
+	From      []string       `json:"from"`      // files and directories of the policy, seen from this file
 	Users     []TestUser     `json:"users"`     // beside the users of the policy
 	Databases []TestDatabase `json:"databases"` // beside the databases of the policy
 	Tests     []Test         `json:"tests"`

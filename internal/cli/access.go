@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -68,6 +69,9 @@ func fromFlag(cmd *cobra.Command, from *[]string) {
 func (a *App) rules(ctx context.Context, from []string) (*rules, error) {
 	if len(from) == 0 {
 		all, err := a.hubResources(ctx)
+		if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unavailable {
+			err = f.WithHint("ask about files with --from, or name the hub's directory with --data-dir or its configuration with --config")
+		}
 		if err != nil {
 			return nil, err
 		}

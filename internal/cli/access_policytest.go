@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +23,10 @@ func newAccessTest(a *App) *cobra.Command {
 		Use:   "test FILE...",
 		Short: "Run the unit tests of a policy",
 		Long: `Run files of statements about who can do what. Exits with 1 when one does not hold, so that a change
-of roles can be checked before it is merged.
+of roles can be checked before it is merged. The policy is what --from names, else what the file itself
+names (seen from where it lies), else that of the hub on this machine.
 
+  from: [dev.yaml]
   users:
   - {name: alice, roles: [dev]}
   databases:
@@ -33,7 +36,8 @@ of roles can be checked before it is merged.
     with: {mode: keep, db_roles: [reader]}
   - cannot: {user: alice, database: payroll}`,
 		Example: `  postern access test policy_test.yaml
-  postern access test --from roles/ roles/*_test.yaml`,
+  postern access test --from roles/ roles/*_test.yaml
+  postern access test examples/policies/*_test.yaml`,
 		Args: positional("FILE..."),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			opts.files = args
@@ -49,21 +53,13 @@ func (a *App) testPolicy(ctx context.Context, opts policyTestOptions) error {
 	if err := checkFormat(opts.format, formatText, formatJSON, formatYAML); err != nil {
 		return err
 	}
-	r, err := a.rules(ctx, opts.from)
-	if err != nil {
-		return err
-	}
 	results := []access.TestResult{}
 	for _, file := range opts.files {
-		data, err := client.ReadFile(file, maxResourceFile)
+		some, err := a.testPolicyFile(ctx, file, opts.from)
 		if err != nil {
 			return err
 		}
-		tests, err := access.ParseTests(file, data)
-		if err != nil {
-			return err
-		}
-		results = append(results, r.policy.RunTests(tests, r.users, r.databases)...)
+		results = append(results, some...)
 	}
 	failed := 0
 	for _, result := range results {
@@ -78,6 +74,32 @@ func (a *App) testPolicy(ctx context.Context, opts policyTestOptions) error {
 		return statusError(exitFailed)
 	}
 	return nil
+}
+
+// testPolicyFile runs one test file against the resources of from, or of those
+// places that the file names.
+func (a *App) testPolicyFile(ctx context.Context, file string, from []string) ([]access.TestResult, error) {
+	data, err := client.ReadFile(file, maxResourceFile)
+	if err != nil {
+		return nil, err
+	}
+	tests, err := access.ParseTests(file, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(from) == 0 {
+		for _, place := range tests.From {
+			if !filepath.IsAbs(place) {
+				place = filepath.Join(filepath.Dir(file), place)
+			}
+			from = append(from, place)
+		}
+	}
+	r, err := a.rules(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	return r.policy.RunTests(tests, r.users, r.databases), nil
 }
 
 func (a *App) tellTests(results []access.TestResult, failed int) error {

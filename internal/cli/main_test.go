@@ -2,6 +2,8 @@ package cli_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,6 +54,31 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("exit code %d and %q, want %d and %q", code, talk, want.code, want.talk)
 			}
 		})
+	}
+}
+
+// TestExamplePolicies hold as they lie there, without a hub and without --from.
+func TestExamplePolicies(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../examples/*/*_test.yaml")
+	if err != nil || len(files) < 11 {
+		t.Fatalf("found %v, %v", files, err)
+	}
+	env := []string{"HOME=" + t.TempDir()}
+	code, out, talk := runIn(t, env, append([]string{"postern", "access", "test"}, files...)...)
+	if code != 0 || talk != "" || !strings.Contains(out, " 0 failed\n") {
+		t.Errorf("exit code %d\n%s%s", code, out, talk)
+	}
+	// Of several tests, one that names no policy needs --from or a hub.
+	alone := filepath.Join(t.TempDir(), "alone_test.yaml")
+	if err := os.WriteFile(alone, []byte("users: [{name: al, roles: [own-team], traits: {teams: [a]}}]\ndatabases: [{name: d, labels: {team: a, env: dev}, admin_user: x}]\ntests: [{can: {user: al, database: d}}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, talk := runIn(t, env, "postern", "access", "test", alone); code != 1 || !strings.Contains(talk, "hint: ask about files with --from") {
+		t.Errorf("without a policy: exit code %d, %s", code, talk)
+	}
+	if code, out, talk := runIn(t, env, "postern", "access", "test", "--from", "../../examples/policies/02-own-team.yaml", alone); code != 0 {
+		t.Errorf("with --from: exit code %d\n%s%s", code, out, talk)
 	}
 }
 
