@@ -28,6 +28,9 @@ included, without secrets. Mistakes are listed with their places in the file.`,
 			if err != nil {
 				return err
 			}
+			for _, text := range cfg.Warnings() {
+				a.warn("%s", text)
+			}
 			text, err := cfg.Effective()
 			if err != nil {
 				return err

@@ -82,6 +82,18 @@ func TestExamplePolicies(t *testing.T) {
 	}
 }
 
+func TestConfigCheckWarns(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "postern.yaml")
+	if err := os.WriteFile(file, []byte("data_dir: /d\ndb_service: {resources: [{}]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, talk := runIn(t, nil, "postern", "config", "check", file)
+	if code != 0 || !strings.HasPrefix(out, "data_dir: /d\n") || !strings.Contains(talk, "postern: warning: db_service.resources #1 has no labels") {
+		t.Errorf("exit code %d\n%s%s", code, out, talk)
+	}
+}
+
 func TestHelpIsData(t *testing.T) {
 	t.Parallel()
 	code, out, talk := runIn(t, nil, "postern", "db", "connect", "--help")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -25,8 +26,8 @@ func (c *Config) complete() error {
 	if !*c.Hub.Enabled {
 		return fault.New(fault.Invalid, "an agent apart from its hub is not possible yet").WithHint("leave hub.enabled out")
 	}
-	if (c.Hub.TLS.CertFile == "") != (c.Hub.TLS.KeyFile == "") {
-		return fault.New(fault.Invalid, "hub.tls needs both cert_file and key_file")
+	if err := c.Hub.TLS.check(); err != nil {
+		return err
 	}
 	if err := c.completeDataDir(); err != nil {
 		return err
@@ -55,6 +56,20 @@ func (c *Config) completeService() {
 	if s.Enabled == nil {
 		s.Enabled = &yes
 	}
+}
+
+// check reads the files, so that a mistake shows before the hub is started with it.
+func (t HubTLS) check() error {
+	switch {
+	case t == HubTLS{}:
+		return nil
+	case t.CertFile == "" || t.KeyFile == "":
+		return fault.New(fault.Invalid, "hub.tls needs both cert_file and key_file")
+	}
+	if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
+		return fault.Newf(fault.Invalid, "hub.tls: %w", err).WithHint("name a certificate chain and its key, both in PEM")
+	}
+	return nil
 }
 
 func (c *Config) completeDataDir() (err error) {
@@ -116,9 +131,12 @@ func (c *Config) completeAddresses() (err error) {
 // withPort returns addr with a port.
 func withPort(key, addr string) (string, error) {
 	host, p, err := net.SplitHostPort(addr)
+	if strings.Contains(addr, "/") {
+		return "", fault.Newf(fault.Invalid, "%s: invalid address %q", key, addr).WithHint("write host:port, without https://")
+	}
 	if err != nil {
 		host = strings.Trim(addr, "[]")
-		if strings.ContainsAny(host, " /") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		if strings.Contains(host, " ") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
 			return "", fault.Newf(fault.Invalid, "%s: invalid address %q", key, addr).WithHint("write host:port")
 		}
 		return net.JoinHostPort(host, port), nil

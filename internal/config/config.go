@@ -153,7 +153,8 @@ func DefaultDataDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fault.New(fault.Invalid, "no home directory to keep state in").WithHint("set data_dir").WithCause(err)
+		return "", fault.New(fault.Invalid, "no home directory to keep state in").
+			WithHint("set HOME, or name the data directory: data_dir in the configuration, --data-dir or POSTERN_DATA_DIR for commands").WithCause(err)
 	}
 	return filepath.Join(home, ".local", "state", "postern"), nil
 }

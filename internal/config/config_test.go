@@ -5,9 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/resource"
@@ -80,6 +82,34 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// keyPair returns the files of a certificate and its key.
+func keyPair(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	authority, err := ca.New(ca.Host, "test", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ca.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := authority.IssueHost([]string{"hub.example.com"}, nil, key.Public(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := ca.EncodeKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(t.TempDir(), "hub.crt"), filepath.Join(t.TempDir(), "hub.key")
+	for file, data := range map[string][]byte{certFile: ca.EncodeCertificates(cert), keyFile: secret} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
 // TestErrors holds what is refused: the text with the position, and the hint.
 func TestErrors(t *testing.T) {
 	t.Parallel()
@@ -101,6 +131,8 @@ func TestErrors(t *testing.T) {
 		{"cluster name with an empty label", "hub: {cluster_name: a..b}\n", `invalid cluster name "a..b"`, ""},
 		{"address", "hub: {listen_addr: 'a:b:c:'}\n", "hub.listen_addr", ""},
 		{"port", "hub: {listen_addr: '127.0.0.1:99999'}\n", `invalid port "99999"`, ""},
+		{"address with a scheme", "hub: {public_addr: 'https://p.example.com'}\n", `hub.public_addr: invalid address "https://p.example.com"`, "without https://"},
+		{"missing key pair", "hub: {tls: {cert_file: /no/such.crt, key_file: /no/such.key}}\n", "hub.tls: open /no/such.crt", "PEM"},
 		{"database without uri", "db_service:\n  databases:\n  - {name: example, protocol: postgres}\n", `database "example" URI is empty`, ""},
 		{"database without protocol", "db_service:\n  databases:\n  - {name: example, uri: 'x:1'}\n", `database "example" protocol is empty`, ""},
 		{"database without name", "db_service:\n  databases:\n  - {protocol: postgres, uri: 'x:1'}\n", "db_service.databases #1", ""},
@@ -271,13 +303,14 @@ func TestWordsForYesAndNo(t *testing.T) {
 // TestEffectiveRoundTrip: what is printed means the same when it is read.
 func TestEffectiveRoundTrip(t *testing.T) {
 	t.Parallel()
+	certFile, keyFile := keyPair(t)
 	for name, text := range map[string]string{
 		"default": "data_dir: /d\n",
 		"seed":    "data_dir: /d\n" + mustRead(t, "../../testdata/seed/db_service.yaml"),
 		"full": `version: v3
 data_dir: /d
 log: {level: debug, format: json}
-hub: {cluster_name: Main.Example.com, listen_addr: "0.0.0.0:443", public_addr: "p.example.com", tls: {cert_file: /c, key_file: /k}}
+hub: {cluster_name: Main.Example.com, listen_addr: "0.0.0.0:443", public_addr: "p.example.com", tls: {cert_file: ` + certFile + `, key_file: ` + keyFile + `}}
 db_service:
   enabled: true
   resources:

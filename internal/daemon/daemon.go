@@ -72,6 +72,9 @@ func (d *daemon) close() error {
 
 // open makes everything that can fail before the first connection is accepted.
 func (d *daemon) open(ctx context.Context) error {
+	for _, text := range d.cfg.Warnings() {
+		d.opt.Log.Warn("configuration", "warning", text)
+	}
 	if err := privateDir(d.cfg.DataDir); err != nil {
 		return err
 	}
@@ -135,9 +138,6 @@ func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
 	static, err := d.cfg.DBService.Static()
 	if err != nil {
 		return nil, err
-	}
-	if len(d.cfg.DBService.AWS) > 0 {
-		d.opt.Log.Warn("discovery is not available in this version, db_service.aws is ignored")
 	}
 	return agent.New(agent.Config{
 		Cluster: d.cfg.Hub.ClusterName,

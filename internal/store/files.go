@@ -23,6 +23,10 @@ func prepareFiles(path string) error {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return fault.Newf(fault.Invalid, "this user may not open %s", path).WithCause(err).
+			WithHint("start postern as the user that owns the directory, or choose another data_dir")
+	}
 	if err != nil {
 		return unavailable(err)
 	}

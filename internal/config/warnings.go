@@ -1,0 +1,35 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/postern-db/postern/internal/access"
+)
+
+// Warnings lists what is valid but without the effect that it suggests.
+func (c *Config) Warnings() []string {
+	var out []string
+	s := &c.DBService
+	if !*s.Enabled && len(s.Databases)+len(s.Resources) > 0 {
+		out = append(out, "db_service is not enabled: nothing below it is served")
+	}
+	if len(s.AWS) > 0 {
+		out = append(out, "db_service.aws: discovery is not available in this version")
+	}
+	if len(s.Azure) > 0 {
+		out = append(out, "db_service.azure: discovery is not available in this version")
+	}
+	for i, m := range s.Resources {
+		if m.Labels.IsEmpty() {
+			out = append(out, fmt.Sprintf("db_service.resources #%d has no labels: with such a matcher the whole list selects nothing", i+1))
+			continue
+		}
+		if all, ok := m.Labels["*"]; ok && (len(all) != 1 || all[0] != "*") {
+			out = append(out, fmt.Sprintf(`db_service.resources #%d asks for a label that is called *; "*": "*" selects every database`, i+1))
+		}
+		if _, err := access.NewSelector(m.Labels); err != nil {
+			out = append(out, fmt.Sprintf("db_service.resources #%d selects nothing: %v", i+1, err))
+		}
+	}
+	return out
+}
