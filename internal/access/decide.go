@@ -112,7 +112,7 @@ func (e *evaluation) checkNames() bool {
 }
 
 func mfaError() *fault.Error {
-	return fault.New(fault.Denied, "this session needs a second factor").WithHint("connect with postern db connect or postern proxy db, which ask for it")
+	return fault.New(fault.Denied, "this session needs a second factor").WithHint("this version cannot ask for one: an administrator can take require_session_mfa out of the role or cluster_auth_preference that asks")
 }
 
 func deviceError() *fault.Error {

@@ -83,7 +83,8 @@ func unreachable(base string, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok { // its text repeats method and URL
 		err = e.Err
 	}
-	return fault.Newf(fault.Unavailable, "cannot reach %s: %w", strings.TrimPrefix(base, "https://"), err)
+	return fault.Newf(fault.Unavailable, "cannot reach %s: %w", strings.TrimPrefix(base, "https://"), err).
+		WithHint("is this the address of the hub, and does it run? 'postern ctl status' on its machine tells")
 }
 
 func responseError(resp *http.Response) error {

@@ -109,7 +109,7 @@ ssl_cert_file = %s
 ssl_key_file = %s
 ssl_ca_file = %s
 
-# pg_hba.conf
+# pg_hba.conf, above other lines for host and hostssl: the first that matches counts
 hostssl all             all             ::/0                    cert
 hostssl all             all             0.0.0.0/0               cert
 `, setting(crt), setting(key), setting(cas))

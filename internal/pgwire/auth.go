@@ -98,7 +98,7 @@ func (s *starter) beginSCRAM(ctx context.Context, list []byte) error {
 func (s *starter) password(ctx context.Context) (string, error) {
 	if s.cfg.Password == nil {
 		return "", fault.Newf(fault.Unavailable, "the database server asks for a password, but none is configured for %s", s.cfg.User).
-			WithHint("Let the server accept certificates for this connection: hostssl all all all cert in its pg_hba.conf.")
+			WithHint("Let the server accept certificates for this connection: hostssl all all all cert in its pg_hba.conf, above the lines that ask for passwords.")
 	}
 	password, err := s.cfg.Password(ctx)
 	if err != nil {
