@@ -7,15 +7,17 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/provision"
 )
 
 const (
 	// connectTimeout bounds TCP, TLS and login towards PostgreSQL.
 	connectTimeout = 30 * time.Second
 	// maxLogins is how often a login is tried when another agent has released the
-	// database user between its activation and the login.
-	maxLogins = 3
+	// database user between its activation and the login, or given it other db roles.
+	maxLogins = 10
 	// welcomeTimeout bounds how long a client may take to read the first answer.
 	welcomeTimeout = 15 * time.Second
 )
@@ -70,9 +72,6 @@ func (s *session) connect(ctx context.Context, ahead *dialled) error {
 		return s.connectHint(err)
 	}
 	s.database.spares.want(s.account)
-	if s.lease != nil {
-		s.lease.Established(s.backend.PID)
-	}
 	return s.begin(ctx)
 }
 
@@ -93,39 +92,25 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-// logIn authenticates. A spare connection that does not lead to a session is given
-// up for a new one: the server may have gone or changed since it was made.
-func (s *session) logIn(ctx context.Context, ahead *dialled) (err error) {
+// logIn authenticates, and again on new connections where [session.logInOnce] asks
+// for it. A spare connection that does not lead to a session is given up for a new
+// one: the server may have gone or changed since it was made.
+func (s *session) logIn(ctx context.Context, ahead *dialled) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn := ahead.conn
-	if ahead.spare {
-		if err = s.tryLogIn(ctx, conn, spareLoginTimeout); err == nil {
-			return nil
-		}
-		if conn, err = s.database.dial(ctx, s.account); err != nil {
-			return err
-		}
+	conn, spare, timeout := ahead.conn, ahead.spare, connectTimeout
+	if spare {
+		timeout = spareLoginTimeout
 	}
-	return s.logInFresh(ctx, conn)
-}
-
-// logInFresh authenticates on conn. It tries again, on a new connection, where the
-// database user was found disabled: then another agent has just released it, and it
-// is activated again; and where the server refused a setting of ours.
-func (s *session) logInFresh(ctx context.Context, conn *pgwire.ServerConn) error {
 	for try := 1; ; try++ {
-		err := s.tryLogIn(ctx, conn, connectTimeout)
-		switch {
-		case err == nil || try == maxLogins:
+		again, err := s.logInOnce(ctx, conn, timeout)
+		if err == nil || try == maxLogins || s.server != nil || !again && !spare {
 			return err
-		case s.database.traits.refusesClientCheck(err):
-		case s.lease == nil || !loginRefused(err):
-			return err
-		default:
-			if err := s.lease.Reactivate(ctx); err != nil {
-				return s.activationError(err)
-			}
+		}
+		spare, timeout = false, connectTimeout
+		if s.lease != nil && s.account != s.lease.User() {
+			s.account = s.lease.User()
+			s.userCreated(ctx, s.lease, nil)
 		}
 		if conn, err = s.database.dial(ctx, s.account); err != nil {
 			return err
@@ -133,22 +118,58 @@ func (s *session) logInFresh(ctx context.Context, conn *pgwire.ServerConn) error
 	}
 }
 
-// tryLogIn authenticates on conn, once, or closes it.
-func (s *session) tryLogIn(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	backend, err := s.start(ctx, conn)
-	if err != nil {
-		conn.Close()
-		return err
+// logInOnce authenticates on conn, or closes it. It is to be done again where the
+// database user was found disabled or with other db roles: then another agent has just
+// released it, and it has been activated again, perhaps as a sibling; and
+// where the server refused a setting of ours.
+func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) (again bool, err error) {
+	backend, err := s.start(ctx, conn, timeout)
+	if err == nil {
+		s.backend, s.server = backend, conn
+		s.database.traits.learn(backend)
+		return s.establish(ctx)
 	}
-	s.backend, s.server = backend, conn
-	s.database.traits.learn(backend)
-	return nil
+	conn.Close()
+	if s.database.traits.refusesClientCheck(err) {
+		return true, err
+	}
+	if s.lease == nil || !loginRefused(err) {
+		return false, err
+	}
+	if failed := s.lease.Reactivate(ctx); failed != nil {
+		return false, s.activationError(failed)
+	}
+	return true, err
+}
+
+// establish makes sure that the session has its rights, now that everybody can see it.
+func (s *session) establish(ctx context.Context) (again bool, err error) {
+	if s.lease == nil {
+		return false, nil
+	}
+	sure, err := s.lease.Established(ctx, s.backend.PID)
+	if s.bundle != nil && errors.Is(err, provision.ErrBundleGone) {
+		s.releaseBundle()
+		if err := s.prepareBundle(ctx); err != nil {
+			return false, err
+		}
+		sure, err = s.lease.Established(ctx, s.backend.PID)
+	}
+	if err != nil {
+		return false, s.activationError(err)
+	}
+	if sure {
+		return false, nil
+	}
+	s.finishServer(ctx)
+	s.server = nil
+	return true, fault.New(fault.Unavailable, "the database user is in use with other db roles").WithHint("Try again in a moment.")
 }
 
 // start logs in once.
-func (s *session) start(ctx context.Context, conn *pgwire.ServerConn) (*pgwire.Backend, error) {
+func (s *session) start(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) (*pgwire.Backend, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	password, done, err := s.database.credentials.ofSession(ctx, conn.Host(), s)
 	if err != nil {
 		return nil, err

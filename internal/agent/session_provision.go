@@ -46,6 +46,7 @@ func (s *session) activate(ctx context.Context) (*provision.Lease, error) {
 		Mode:         provisionMode(s.decision.Mode),
 		Replication:  s.replication() != access.NoReplication && s.database.resource.Type() != resource.TypeRDS,
 		DatabaseName: s.provisioningDatabase(),
+		Chosen:       s.identity.Route.DatabaseRole != nil,
 		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
 	})
 	if err != nil {

@@ -26,11 +26,21 @@ type entry struct {
 	// The rest is guarded by accounts.mu.
 	users   int                  // of this entry; it is forgotten when nobody is left
 	leases  int                  // sessions that need the account active
+	chosen  int                  // those of them that have chosen their roles, see Want.Chosen
 	set     string               // the roles that they need, see setOf
-	live    []uint32             // their backends
+	live    []backend            // theirs
 	changes int                  // counts changes made through the gate
 	ended   map[uint32]time.Time // backends of sessions that have ended
 	opening *opening             // the password that the account has; nil for none
+}
+
+// backend is the process of a session.
+type backend struct {
+	pid    uint32
+	bundle string // that the session needs; "" for none
+	// sure says that the account was seen to be as the session needs it while the
+	// session was there: from then on nobody else gives it other roles.
+	sure bool
 }
 
 // endedFor is how long a backend is known to have ended. Process ids are used again.
@@ -63,10 +73,39 @@ func (a *accounts) leave(e *entry) {
 }
 
 // unclaim takes one lease off the account.
-func (a *accounts) unclaim(e *entry) {
+func (a *accounts) unclaim(e *entry, chosen bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e.leases--
+	if chosen {
+		e.chosen--
+	}
+}
+
+// holds reports whether one of the backends is a session here that is sure of the
+// account.
+func (a *accounts) holds(e *entry, pids []uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(e.live, func(b backend) bool { return b.sure && slices.Contains(pids, b.pid) })
+}
+
+// likely reports whether a session here has lately been sure of the account, and
+// of the bundle.
+func (a *accounts) likely(e *entry, bundle string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(e.live, func(b backend) bool { return b.sure && b.bundle == bundle })
+}
+
+// strangers returns those of the backends that are not of sessions here.
+func (a *accounts) strangers(e *entry, pids []uint32) []uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(pids), func(pid uint32) bool {
+		_, ended := e.ended[pid]
+		return ended || slices.ContainsFunc(e.live, func(b backend) bool { return b.pid == pid })
+	})
 }
 
 // leased reports whether a session here needs the user's account.
@@ -85,17 +124,28 @@ func (a *accounts) end(e *entry, pids []uint32) []uint32 {
 	maps.DeleteFunc(e.ended, func(_ uint32, since time.Time) bool { return now.Sub(since) > endedFor })
 	for _, pid := range pids {
 		e.ended[pid] = now
-		e.live = slices.DeleteFunc(e.live, func(live uint32) bool { return live == pid })
+		e.live = slices.DeleteFunc(e.live, func(live backend) bool { return live.pid == pid })
 	}
 	return slices.Collect(maps.Keys(e.ended))
 }
 
 // begin notes a new backend.
-func (a *accounts) begin(e *entry, pid uint32) {
+func (a *accounts) begin(e *entry, b backend) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(e.ended, pid)
-	e.live = append(e.live, pid)
+	delete(e.ended, b.pid)
+	e.live = append(e.live, b)
+}
+
+// sure notes that a backend is sure of the account.
+func (a *accounts) sure(e *entry, pid uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range e.live {
+		if e.live[i].pid == pid {
+			e.live[i].sure = true
+		}
+	}
 }
 
 // changed counts a change of the account.

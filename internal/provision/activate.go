@@ -2,12 +2,15 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/fault"
 )
 
 // Result says what an activation did.
@@ -29,45 +32,84 @@ type Result struct {
 // for a server that is read-only or cannot be reached. What PostgreSQL answered is
 // in the chain as *pgconn.PgError.
 func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
-	if _, err := s.target(w); err != nil {
-		return nil, err
+	if siblingName.MatchString(w.User) {
+		return nil, fault.Newf(fault.Invalid, "database user %q has a name that is kept for siblings of accounts", w.User).
+			WithHint("use a name that does not end in # and eight hexadecimal digits")
 	}
-	user := w.User
-	e, w, err := s.claim(w)
+	l, err := s.claim(w)
 	if err != nil {
 		return nil, err
 	}
-	database := s.database(w.DatabaseName)
-	s.backlog.setDatabase(database)
-	want, err := s.target(w)
-	if err != nil { // the name of a sibling is as good as the user's
-		s.accounts.unclaim(e)
-		s.accounts.leave(e)
-		return nil, err
+	s.backlog.setDatabase(l.database)
+	if s.accounts.likely(l.entry, l.want.bundle) {
+		return l, nil // Established looks, when it matters
 	}
-	l := &Lease{s: s, entry: e, want: want, mode: w.Mode, database: database, sibling: w.User != user}
-	l.result, err = s.activate(ctx, e, database, want)
-	if err != nil {
+	if l.result, err = l.activate(ctx); err != nil {
 		// A commit may have gone through although its answer was lost.
-		s.accounts.unclaim(e)
-		s.accounts.leave(e)
+		s.accounts.unclaim(l.entry, l.want.chosen)
+		s.accounts.leave(l.entry)
 		s.sweepSoon()
 		return nil, s.bundleGone(w.Bundle, err)
 	}
 	return l, nil
 }
 
+// maxTakeOvers is how often an activation takes the account over before it gives
+// way to those who are faster.
+const maxTakeOvers = 3
+
+// activate makes the lease's account active, or another one's where that is in
+// use with other roles.
+func (l *Lease) activate(ctx context.Context) (result Result, err error) {
+	s, begin := l.s, time.Now()
+	var taken []statement // to take the account over
+	for range maxTakeOvers {
+		result, err = s.activate(ctx, l, l.want, func(have state) error { return s.mayChange(l.entry, have, l.want, l.again) })
+		if !errors.Is(err, errAbandoned) {
+			break
+		}
+		done, failed := s.takeOver(ctx, l, l.want)
+		if failed != nil {
+			err = failed
+			break
+		}
+		taken = append(taken, done...)
+	}
+	other, used := errors.AsType[*inUseError](err)
+	if used || errors.Is(err, errAbandoned) {
+		var pids []uint32
+		if used {
+			pids = other.pids
+		}
+		if err := l.moveAside(pids); err != nil {
+			return Result{}, err
+		}
+		result, err = s.activate(ctx, l, l.want, func(state) error { return nil })
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result.Changed = result.Changed || len(taken) > 0
+	result.Statements = append(texts(taken), result.Statements...)
+	result.Duration = time.Since(begin)
+	return result, nil
+}
+
 // activate converges the account. When it is as wanted already, which is the
 // case for every session but the first, that takes one round trip, and sessions
-// do not wait for each other.
-func (s *Server) activate(ctx context.Context, e *entry, database string, want target) (Result, error) {
-	begin := time.Now()
+// do not wait for each other. Otherwise may is asked first, and again under the
+// account's lock, whether the account may be changed.
+func (s *Server) activate(ctx context.Context, l *Lease, want target, may func(state) error) (Result, error) {
+	e := l.entry
 	var have state
 	var steps []statement
 	seen := s.accounts.generation(e)
 	err := e.together(ctx, func() error {
-		return s.withConn(ctx, database, func(conn *pgconn.PgConn) (err error) {
+		return s.withConn(ctx, l.database, func(conn *pgconn.PgConn) (err error) {
 			if have, err = observe(ctx, conn, want.user, want.roles); err != nil {
+				return err
+			}
+			if err := may(have); err != nil {
 				return err
 			}
 			var stuck []membership
@@ -75,27 +117,27 @@ func (s *Server) activate(ctx context.Context, e *entry, database string, want t
 			return s.check(have, want, steps, stuck)
 		})
 	})
-	if err != nil {
+	if err != nil || len(steps) == 0 {
 		return Result{}, err
 	}
-	result := Result{}
-	if len(steps) > 0 {
-		err = e.exclusively(ctx, func() error {
-			result, err = s.change(ctx, e, database, want, have, seen)
-			return err
-		})
-	}
-	result.Duration = time.Since(begin)
+	var result Result
+	err = e.exclusively(ctx, func() error {
+		result, err = s.change(ctx, l, want, have, seen, may)
+		return err
+	})
 	return result, err
 }
 
 // change carries the plan out. have was observed at the generation seen.
-func (s *Server) change(ctx context.Context, e *entry, database string, want target, have state, seen int) (result Result, err error) {
-	fresh := s.accounts.generation(e) == seen
-	err = s.withConn(ctx, database, func(conn *pgconn.PgConn) error {
+func (s *Server) change(ctx context.Context, l *Lease, want target, have state, seen int, may func(state) error) (result Result, err error) {
+	fresh := s.accounts.generation(l.entry) == seen
+	err = s.withConn(ctx, l.database, func(conn *pgconn.PgConn) error {
 		if !fresh {
 			// Another session here was faster, or this is a second attempt.
 			if have, err = observe(ctx, conn, want.user, want.roles); err != nil {
+				return err
+			}
+			if err := may(have); err != nil {
 				return err
 			}
 			if steps, stuck := plan(have, want); len(steps) == 0 {
@@ -103,7 +145,7 @@ func (s *Server) change(ctx context.Context, e *entry, database string, want tar
 			}
 		}
 		fresh = false
-		t := &transaction{s: s, conn: conn, want: want}
+		t := &transaction{s: s, conn: conn, want: want, guard: may}
 		if err := t.run(ctx, have); err != nil {
 			return err
 		}
@@ -117,21 +159,23 @@ func (s *Server) change(ctx context.Context, e *entry, database string, want tar
 	if err != nil {
 		return Result{}, err
 	}
-	s.accounts.changed(e)
+	s.accounts.changed(l.entry)
 	return result, nil
 }
 
 // Lease is a session's claim on an active account. Its methods may be called concurrently.
 type Lease struct {
 	s        *Server
+	wanted   Want
+	database string
+	result   Result
+
+	mu       sync.Mutex // guards the rest once Activate has returned
 	entry    *entry
 	want     target
 	mode     Mode
-	database string
 	sibling  bool // the account is not the person's own
-	result   Result
-
-	mu       sync.Mutex
+	again    bool // this is not the first activation
 	pids     []uint32
 	counted  bool // the lease no longer counts
 	released bool // the outcome is final
@@ -142,28 +186,53 @@ type Lease struct {
 func (l *Lease) Result() Result { return l.result }
 
 // User returns the account to log in as: the user wanted, or a sibling.
-func (l *Lease) User() string { return l.want.user }
+func (l *Lease) User() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.want.user
+}
 
 // Reactivate activates the account again. Call it when PostgreSQL refuses the
 // database user's login with SQLSTATE 28000 or 28P01: another agent may have released the account
-// after our activation and before the login. Then log in again. Errors are those of
-// [Server.Activate]; the lease stays valid.
+// after our activation and before the login. Then log in again, as [Lease.User] says
+// now. Errors are those of [Server.Activate]; the lease stays valid.
 func (l *Lease) Reactivate(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.s.accounts.spoil(l.entry)
+	return l.reactivate(ctx)
+}
+
+func (l *Lease) reactivate(ctx context.Context) error {
 	if l.counted {
 		return fmt.Errorf("reactivate %q: the lease has been released", l.want.user)
 	}
-	l.s.accounts.spoil(l.entry)
-	_, err := l.s.activate(ctx, l.entry, l.database, l.want)
-	return err
+	l.again = true
+	_, err := l.activate(ctx)
+	if err != nil {
+		l.s.sweepSoon()
+		return l.s.bundleGone(l.want.bundle, err)
+	}
+	return nil
 }
 
-// Established notes the backend of the database user's own connection. Release
-// then knows that this backend has ended, even when PostgreSQL still lists it.
-func (l *Lease) Established(pid uint32) {
+// Established notes the backend of the database user's own connection, and looks
+// whether the account is still as it was activated: another agent may have
+// released it, and a third one given it other roles. From here on the session is to be
+// seen, and nobody does. Where it reports false, end the connection and log
+// in again as [Lease.User]. Release knows that this backend has
+// ended, even when PostgreSQL still lists it. It may be called again. Errors are those of [Server.Activate].
+func (l *Lease) Established(ctx context.Context, pid uint32) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pids = append(l.pids, pid)
-	l.s.accounts.begin(l.entry, pid)
+	if !slices.Contains(l.pids, pid) {
+		l.pids = append(l.pids, pid)
+		l.s.accounts.begin(l.entry, backend{pid: pid, bundle: l.want.bundle})
+	}
+	user := l.want.user
+	if err := l.reactivate(ctx); err != nil || l.want.user != user {
+		return false, err
+	}
+	l.s.accounts.sure(l.entry, pid)
+	return true, nil
 }

@@ -218,7 +218,7 @@ func TestBundleGivesRights(t *testing.T) {
 		release(t, l4, provision.StillActive)
 		release(t, l3, provision.StillActive)
 		release(t, l2, provision.StillActive)
-		l.Established(conn.PgConn().PID())
+		establish(t, l, conn.PgConn())
 		w.logout(t, conn)
 		release(t, l, provision.Deactivated)
 		w.check(t, "released", alice, disabled())

@@ -30,21 +30,37 @@ func (w *world) session(ctx context.Context, t testing.TB, s *provision.Server, 
 		_, released := l.Release(ctx)
 		err = errors.Join(err, released)
 	}()
-	conn, err := w.tryLogin(ctx, t, want.User, w.db)
-	for attempt := 1; refusedLogin(err) && attempt < 10; attempt++ {
-		if err := l.Reactivate(ctx); err != nil {
-			return fmt.Errorf("reactivate: %w", err)
-		}
-		conn, err = w.tryLogin(ctx, t, want.User, w.db)
-	}
+	conn, err := w.logInWith(ctx, t, l)
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
 	}
-	l.Established(conn.PID())
 	for range 1 + rand.IntN(3) {
 		err = errors.Join(err, w.holdsRoles(ctx, conn, want))
 	}
 	return errors.Join(err, hangUp(conn))
+}
+
+// logInWith logs in with the account of a lease, as an agent does.
+func (w *world) logInWith(ctx context.Context, t testing.TB, l *provision.Lease) (*pgconn.PgConn, error) {
+	for attempt := 1; ; attempt++ {
+		conn, err := w.tryLogin(ctx, t, l.User(), w.db)
+		if err == nil {
+			sure, err := l.Established(ctx, conn.PID())
+			if sure {
+				return conn, nil
+			}
+			if err := errors.Join(err, hangUp(conn)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !refusedLogin(err) || attempt == 10 {
+			return nil, err
+		}
+		if err := l.Reactivate(ctx); err != nil {
+			return nil, fmt.Errorf("reactivate: %w", err)
+		}
+	}
 }
 
 // hangUp ends a session as an agent does: it waits until PostgreSQL closes the
@@ -200,14 +216,7 @@ func TestReleaseSeesALoginUnderWay(t *testing.T) {
 				conn, err = w.tryLogin(t.Context(), t, alice, target)
 				return err
 			})
-			eventually(t, "the login waits for the lock", func() bool {
-				var n int
-				err := tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'object' AND classid = 'pg_database'::regclass").Scan(&n)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return n > 0
-			})
+			awaitLockOnDatabase(t, tx)
 			var out provision.Outcome
 			var releasing errgroup.Group
 			releasing.Go(func() (err error) {
@@ -226,7 +235,7 @@ func TestReleaseSeesALoginUnderWay(t *testing.T) {
 				t.Errorf("release: %v, want still active", out.Result)
 			}
 			w.check(t, "the session is there", alice, active(w.name("reader")))
-			lease.Established(conn.PID())
+			establish(t, lease, conn)
 			if err := conn.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -234,6 +243,19 @@ func TestReleaseSeesALoginUnderWay(t *testing.T) {
 			w.check(t, "after", alice, disabled())
 		})
 	}
+}
+
+// awaitLockOnDatabase waits until a login is held up by the transaction's lock on its database.
+func awaitLockOnDatabase(t testing.TB, tx pgx.Tx) {
+	t.Helper()
+	eventually(t, "the login waits for the lock", func() bool {
+		var n int
+		err := tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'object' AND classid = 'pg_database'::regclass").Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	})
 }
 
 func loginAllowed(t testing.TB, conn *pgx.Conn, user string) (login bool) {

@@ -2,14 +2,16 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
 // Converge changes the roles that the account holds while its sessions run: more
 // roles take effect with the next statement. Taking roles away is not enough for a
 // session that has used SET ROLE, which PostgreSQL lets go on: end such a session
-// instead. A sibling keeps its roles, which its name stands for; Converge does
-// nothing to it and reports false. Errors are those of [Server.Activate].
+// instead. A sibling keeps its roles, which its name stands for, and so does an
+// account on which a session, of whatever agent, has chosen its roles; Converge
+// does nothing to it and reports false. Errors are those of [Server.Activate].
 func (l *Lease) Converge(ctx context.Context, roles []string) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -19,22 +21,43 @@ func (l *Lease) Converge(ctx context.Context, roles []string) (bool, error) {
 	if l.sibling {
 		return false, nil
 	}
-	want, err := l.s.target(Want{User: l.want.user, Roles: roles, Bundle: l.want.bundle, Mode: l.mode})
+	next := l.wanted
+	next.Roles = roles
+	want, err := l.s.target(next)
 	if err != nil {
 		return false, err
 	}
-	want.place, want.replication = l.want.place, l.want.replication
-	l.s.accounts.rename(l.entry, setOf(roles, want.replication))
-	if _, err := l.s.activate(ctx, l.entry, l.database, want); err != nil {
+	before := setOf(l.wanted.Roles, l.wanted.Replication)
+	if !l.s.accounts.rename(l.entry, setOf(roles, l.wanted.Replication)) {
+		return false, nil
+	}
+	_, err = l.s.activate(ctx, l, want, func(have state) error {
+		if have.Account.chosen() && have.Account.otherRoles(want) {
+			return errChosen
+		}
+		return nil
+	})
+	if err != nil {
+		l.s.accounts.rename(l.entry, before)
+	}
+	if errors.Is(err, errChosen) {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
-	l.want = want
+	l.wanted, l.want = next, want
 	return true, nil
 }
 
-// rename notes that the sessions of an account now need other roles.
-func (a *accounts) rename(e *entry, set string) {
+// rename notes that the sessions of an account now need other roles, unless one
+// has chosen its own.
+func (a *accounts) rename(e *entry, set string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if e.chosen > 0 && e.set != set {
+		return false
+	}
 	e.set = set
+	return true
 }

@@ -108,6 +108,12 @@ func TestDeathAtEveryStep(t *testing.T) {
 					return sweep(t.Context(), s)
 				},
 			}
+			deaths["take over"] = func(t *testing.T, s *provision.Server, m *mortal, steps int64, user string) error {
+				activate(t, w.agent(t), w.want(user, mode, w.name("writer"))) // which dies with its lease
+				m.left.Store(steps)
+				_, err := s.Activate(t.Context(), want(user))
+				return err
+			}
 			for what, die := range deaths {
 				for _, lastHeard := range []bool{false, true} {
 					w.dieEverywhere(t, fmt.Sprintf("%s %v heard %v", what, mode, lastHeard), lastHeard, survivor, want, die)

@@ -3,7 +3,7 @@
 // neither before nor after.
 //
 // One [Server] stands for one registered PostgreSQL server. A session calls
-// [Server.Activate] before it logs in and [Lease.Release] after it has ended;
+// [Server.Activate] before it logs in, [Lease.Established] when it has, and [Lease.Release] after it has ended;
 // [Server.Serve] sweeps what crashes leave behind. All three do the same thing
 // with different wishes:
 //
@@ -38,14 +38,20 @@
 //     database, is held until the transaction ends, and writes nothing when the
 //     comment is and stays empty. Two agents that create one account
 //     at once meet at the unique index of pg_authid, and the second tries again.
+//
 //   - An activation that finds the account as wanted takes no lock and writes nothing.
+//
 //   - A password that an account has for a login is announced by VALID UNTIL: see password.go.
+//
 //   - A release disables login first and commits. From then on every login that
 //     checks the account is refused. Then it takes the lock again and, unless
 //     another agent has allowed login meanwhile, waits for the logins that
 //     passed the check just before: PostgreSQL shows them as virtual
 //     transactions in pg_locks until they appear in pg_stat_activity. If the user
 //     has a session after all, login is allowed again; else the roles are taken away.
+//
+//   - Only an account that no session of another process may be using is given
+//     other roles. See docs/decisions/0012-one-set-of-roles.md.
 //
 // So a login that races with a release in another process either is refused, and
 // the agent calls [Lease.Reactivate] and logs in again, or is seen by the release.

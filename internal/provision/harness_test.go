@@ -192,6 +192,14 @@ func release(t testing.TB, l *provision.Lease, want provision.Released) provisio
 	return out
 }
 
+// establish tells the lease of its session, which must be sure of the account.
+func establish(t testing.TB, l *provision.Lease, conn *pgconn.PgConn) {
+	t.Helper()
+	if sure, err := l.Established(t.Context(), conn.PID()); !sure || err != nil {
+		t.Errorf("established as %s: %t, %v", l.User(), sure, err)
+	}
+}
+
 // login connects as the database user.
 func (w *world) login(t testing.TB, user string) *pgx.Conn {
 	t.Helper()

@@ -20,7 +20,7 @@ func TestSessionOfAKeptUser(t *testing.T) {
 		}
 		w.check(t, "during", alice, active(w.names("reader", "writer")...))
 		conn := w.login(t, alice)
-		first.Established(conn.PgConn().PID())
+		establish(t, first, conn.PgConn())
 
 		second := activate(t, s, w.want(alice, provision.Keep, w.names("reader", "writer")...))
 		if r := second.Result(); r.Changed || len(r.Statements) != 0 {

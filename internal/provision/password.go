@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postern-db/postern/internal/fault"
 )
 
 // A database user that logs in with a password has one for the time of its logins
@@ -117,13 +119,16 @@ func (l *Lease) Password(ctx context.Context) (secret string, done func(context.
 // setKey writes the key, when no other agent is logging in.
 func (l *Lease) setKey(ctx context.Context, k key) error {
 	l.mu.Lock()
-	want := l.want
+	want, e := l.want, l.entry
 	l.mu.Unlock()
 	want.key = k
 	patient, written := true, false
 	t := transaction{want: want, look: true, guard: func(now state) error {
 		if p := now.Account.Password; patient && p.Open && !p.has(k) {
 			return errOthersKey
+		}
+		if err := l.s.mayChange(e, now, want, true); err != nil {
+			return refusal(fault.Unavailable, codeInvalidAuthorization, "the database user has been given other db roles")
 		}
 		return nil
 	}}

@@ -90,8 +90,14 @@ func (w *passwords) logIn(ctx context.Context, t testing.TB, l *provision.Lease)
 			return nil, fmt.Errorf("end of the password: %w", err)
 		}
 		if refused == nil {
-			l.Established(conn.PID())
-			return conn, nil
+			sure, err := l.Established(ctx, conn.PID())
+			if sure {
+				return conn, nil
+			}
+			if err := errors.Join(err, hangUp(conn)); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if !notLetIn(refused) {
 			return nil, refused
@@ -178,7 +184,7 @@ func (w *passwords) testKept(t *testing.T, s *provision.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Established(conn.PID())
+	establish(t, l, conn)
 	if err := done(t.Context()); err != nil {
 		t.Fatal(err)
 	}

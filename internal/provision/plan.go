@@ -6,8 +6,19 @@ import (
 	"strings"
 )
 
-// dropMarker is the comment of an account that is dropped after its last session.
-const dropMarker = "Managed by Postern; dropped after its last session."
+// The comments of accounts about which there is something to know. A session that
+// has chosen its roles (see Want.Chosen) keeps others from changing them.
+const (
+	dropMarker       = "Managed by Postern; dropped after its last session."
+	chosenMarker     = "Managed by Postern; in use with chosen roles."
+	dropChosenMarker = "Managed by Postern; in use with chosen roles, dropped after its last session."
+)
+
+// dropped reports whether the account is dropped after its last session.
+func (a account) dropped() bool { return a.Comment == dropMarker || a.Comment == dropChosenMarker }
+
+// chosen reports whether a session on the account has chosen its roles.
+func (a account) chosen() bool { return a.Comment == chosenMarker || a.Comment == dropChosenMarker }
 
 // version16 is the server_version_num from which a membership has options and one row per
 // grantor, and from which CREATEROLE alone does not allow to change a role.
@@ -29,8 +40,8 @@ func plan(have state, want target) (steps []statement, stuck []membership) {
 		create := statement{action: createAccount, user: want.user, words: creationWords(want)}
 		create.key, create.until = planKey(have, want)
 		steps = append(steps, create)
-		if want.drop {
-			steps = append(steps, statement{action: comment, user: want.user, text: dropMarker})
+		if note := noteOf(acc, want); note != "" {
+			steps = append(steps, statement{action: comment, user: want.user, text: note})
 		}
 		members, _ := planMemberships(have, want)
 		return append(steps, members...), nil
@@ -54,17 +65,27 @@ func plan(have state, want target) (steps []statement, stuck []membership) {
 	return slices.Insert(steps, 0, lock), stuck
 }
 
-// lockOf returns the statement that takes the account's lock. It writes the
-// comment: our marker when the account is to be dropped, else what is there
-// unless that is our marker.
+// lockOf returns the statement that takes the account's lock: the comment is written.
 func lockOf(acc account, want target) statement {
-	text := acc.Comment
-	if want.drop {
-		text = dropMarker
-	} else if text == dropMarker {
-		text = ""
+	return statement{action: comment, user: want.user, text: noteOf(acc, want)}
+}
+
+// noteOf returns the comment that the account is to have: what there is to know
+// about it, else what is there unless that is ours. That roles were chosen is known
+// until they are taken away.
+func noteOf(acc account, want target) string {
+	chosen := want.chosen || acc.chosen() && (want.keepRoles || want.login && acc.Login)
+	switch {
+	case want.drop && chosen:
+		return dropChosenMarker
+	case want.drop:
+		return dropMarker
+	case chosen:
+		return chosenMarker
+	case acc.dropped() || acc.chosen():
+		return ""
 	}
-	return statement{action: comment, user: want.user, text: text}
+	return acc.Comment
 }
 
 func loginWord(login bool) string {
@@ -140,11 +161,10 @@ func planMemberships(have state, want target) (steps []statement, stuck []member
 	held := map[string]bool{}
 	for _, m := range have.Account.Memberships {
 		wanted := slices.Contains(want.roles, m.Role)
-		isBundle := m.Bundle && strings.HasPrefix(m.Role, bundlePrefix)
 		switch {
 		case wanted && m.Role != want.bundle && m.plain(), wanted && m.Role == want.bundle && m.passive(have.Version):
 			held[m.Role] = true
-		case want.login && isBundle && !strings.HasPrefix(m.Role, want.place) && m.passive(have.Version):
+		case want.login && isBundle(m) && !strings.HasPrefix(m.Role, want.place) && m.passive(have.Version):
 			continue
 		case !m.Revocable:
 			stuck = append(stuck, m)

@@ -65,7 +65,7 @@ func (l *Lease) Release(ctx context.Context) (Outcome, error) {
 		e = s.accounts.use(l.want.user) // a second attempt
 	} else {
 		l.counted = true
-		s.accounts.unclaim(e)
+		s.accounts.unclaim(e, l.want.chosen)
 	}
 	defer s.accounts.leave(e)
 	r := &release{s: s, entry: e, database: l.database, user: l.want.user, mode: l.mode, ended: s.accounts.end(e, l.pids)}

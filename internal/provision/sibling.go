@@ -3,17 +3,19 @@ package provision
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/postern-db/postern/internal/fault"
 )
 
 // siblingHash is how much of the hash of a set of roles is in a sibling's name, in
 // bytes before they are written in hex.
 const siblingHash = 4
+
+// siblingName is what the name of a sibling looks like. No person may have such a
+// name: it could be that of somebody else's sibling.
+var siblingName = regexp.MustCompile(`#[0-9a-f]{8}$`)
 
 // sibling returns the wish for an account beside the person's own, for a session
 // with other roles than the sessions that run. Equal roles share a sibling; it is
@@ -26,7 +28,7 @@ func sibling(w Want) Want {
 		_, size := utf8.DecodeLastRuneInString(name)
 		name = name[:len(name)-size]
 	}
-	w.User, w.Mode = name+suffix, Drop
+	w.User, w.Mode, w.Chosen = name+suffix, Drop, false // the name stands for the roles
 	return w
 }
 
@@ -40,7 +42,7 @@ func setOf(roles []string, replication bool) string {
 }
 
 // claim returns the entry of an account with one more lease on it, if no session
-// here uses the account with other roles.
+// here uses the account with other roles. Else it returns their backends.
 func (a *accounts) claim(w Want) (e *entry, inTheWay []uint32) {
 	e = a.use(w.User)
 	a.mu.Lock()
@@ -48,26 +50,65 @@ func (a *accounts) claim(w Want) (e *entry, inTheWay []uint32) {
 	set := setOf(w.Roles, w.Replication)
 	if e.leases > 0 && e.set != set {
 		e.users-- // somebody else's lease keeps the entry
-		return nil, slices.Clone(e.live)
+		for _, b := range e.live {
+			inTheWay = append(inTheWay, b.pid)
+		}
+		return nil, inTheWay
 	}
 	e.leases++
+	if w.Chosen {
+		e.chosen++
+	}
 	e.set = set
 	return e, nil
 }
 
-// claim finds the account for a session: the person's own, or a sibling where
-// that is in use with other roles.
-func (s *Server) claim(w Want) (*entry, Want, error) {
+// claim makes a lease on the account of a session: the person's own, or a sibling
+// where sessions here use that with other roles.
+func (s *Server) claim(w Want) (*Lease, error) {
+	want, err := s.target(w)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lease{s: s, wanted: w, want: want, mode: w.Mode, database: s.database(w.DatabaseName)}
 	e, inTheWay := s.accounts.claim(w)
-	if e != nil {
-		return e, w, nil
+	if e == nil {
+		return l, l.claimSibling(inTheWay)
 	}
-	if next := sibling(w); !w.Alone {
-		if e, _ = s.accounts.claim(next); e != nil { // else somebody has that very name
-			return e, next, nil
-		}
+	l.entry = e
+	return l, nil
+}
+
+// claimSibling puts the lease on a sibling, because of sessions that are in the
+// way on the person's own account.
+func (l *Lease) claimSibling(inTheWay []uint32) error {
+	if l.wanted.Alone || l.sibling {
+		return conflict(l.wanted.User, inTheWay)
 	}
-	return nil, w, fault.Newf(fault.Conflict, "roles for user %q have changed or differ from those of sessions that are open", w.User).
-		WithDetail(fmt.Sprintf("Sessions in the way (process ids): %s.", strings.Trim(fmt.Sprint(inTheWay), "[]"))).
-		WithHint("Quit all active connections and try again, or ask for the same db roles.")
+	next := sibling(l.wanted)
+	want, err := l.s.target(next)
+	if err != nil {
+		return err
+	}
+	want.sibling = true
+	e, inTheWay := l.s.accounts.claim(next)
+	if e == nil {
+		return conflict(next.User, inTheWay)
+	}
+	l.entry, l.want, l.mode, l.sibling = e, want, next.Mode, true
+	return nil
+}
+
+// moveAside gives the lease's account to those who use it with other roles.
+func (l *Lease) moveAside(inTheWay []uint32) error {
+	own, chosen := l.entry, l.want.chosen
+	if err := l.claimSibling(inTheWay); err != nil {
+		return err
+	}
+	l.s.accounts.end(own, l.pids)
+	l.pids = nil
+	l.s.accounts.unclaim(own, chosen)
+	l.s.accounts.leave(own)
+	l.s.sweepSoon() // they may be gone by now, and nobody here releases the account
+	return nil
 }

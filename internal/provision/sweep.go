@@ -26,7 +26,7 @@ CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM pg_catalog.pg_auth_members o JOIN pg_catalog.pg_roles r ON r.oid = o.roleid
   WHERE o.member = u.oid AND r.rolname <> '` + Group + `') AS more) AS x
 LEFT JOIN pg_catalog.pg_shdescription d
-  ON d.objoid = u.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.description = $1::pg_catalog.text
+  ON d.objoid = u.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.description IN ('` + dropMarker + `', '` + dropChosenMarker + `')
 WHERE NOT pg_catalog.pg_is_in_recovery() -- the primary's agents do it
   AND u.rolname <> CURRENT_USER
   AND (u.rolcanlogin OR x.more OR d.objoid IS NOT NULL)
@@ -124,7 +124,7 @@ func (s *Server) Sweep(ctx context.Context) ([]Outcome, error) {
 	database := s.sweepDatabase()
 	var found []leftover
 	err := s.withConn(ctx, database, func(conn *pgconn.PgConn) error {
-		r := conn.ExecParams(ctx, sweepSQL, [][]byte{[]byte(dropMarker)}, nil, nil, nil).Read()
+		r := conn.ExecParams(ctx, sweepSQL, nil, nil, nil, nil).Read()
 		if r.Err != nil {
 			return fmt.Errorf("look for accounts without sessions: %w", r.Err)
 		}

@@ -214,7 +214,7 @@ func TestReleaseDoesNotWaitForALostBackend(t *testing.T) {
 	s, alice := w.agent(t), w.name("alice")
 	l := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
 	conn := w.login(t, alice)
-	l.Established(conn.PgConn().PID())
+	establish(t, l, conn.PgConn())
 	release(t, l, provision.Deactivated)
 	w.check(t, "after", alice, disabled())
 	w.logout(t, conn)

@@ -35,6 +35,9 @@ type Want struct {
 	// is a replication connection.
 	Replication  bool
 	DatabaseName string // the session's database; used when there is no default database
+	// Chosen says that the session has chosen its roles: what policy says beside does
+	// not change them while it runs.
+	Chosen bool
 	// Alone refuses, with a Conflict that names the sessions in the way, where the
 	// account is in use with other roles. Otherwise the session gets a sibling.
 	Alone bool
@@ -95,6 +98,8 @@ type target struct {
 	replication bool
 	roles       []string // sorted, without repetition and without the group
 	drop        bool     // the comment says that the account goes after use
+	chosen      bool     // the comment says that a session has chosen the roles
+	sibling     bool     // the account's name stands for the roles
 
 	bundle string // the one of roles that is a bundle
 	// key is a password to set for one login; the zero key sets none.
@@ -122,5 +127,8 @@ func (s *Server) target(w Want) (target, error) {
 	}
 	slices.Sort(roles)
 	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group || r == BundleGroup })
-	return target{user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, bundle: w.Bundle, place: s.place(w.DatabaseName)}, nil
+	return target{
+		user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, chosen: w.Chosen,
+		bundle: w.Bundle, place: s.place(w.DatabaseName),
+	}, nil
 }
