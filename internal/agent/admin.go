@@ -34,13 +34,14 @@ func (d *database) connectAdmin(ctx context.Context, dbname string) (*pgconn.PgC
 
 func (d *database) connectAdminWith(ctx context.Context, dbname string, params []pgwire.Param) (*pgconn.PgConn, error) {
 	admin, _ := d.resource.AdminUser()
-	conn, err := d.dial(ctx, admin)
+	ahead, err := d.dial(ctx, admin)
 	if err != nil {
 		return nil, fmt.Errorf("connect as admin user %s: %w", admin, err)
 	}
-	backend, err := conn.Start(ctx, pgwire.StartConfig{User: admin, Database: dbname, Params: params, Password: d.credentials.ofAdmin(conn.Host(), admin)})
+	conn, backend, err := ahead.LogIn(ctx, func(_ context.Context, host string) (pgwire.StartConfig, func(), error) {
+		return pgwire.StartConfig{User: admin, Database: dbname, Params: params, Password: d.credentials.ofAdmin(host, admin)}, nil, nil
+	})
 	if err != nil {
-		conn.Close()
 		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))
 	}
 	d.traits.learn(backend)

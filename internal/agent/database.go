@@ -26,6 +26,7 @@ type database struct {
 	unsupported error             // why nobody can connect; nil for every server that we know how to log in to
 	provisioner *provision.Server // nil where no database user can be created
 	groups      pgwire.GroupMemory
+	last        pgwire.HostMemory
 	labels      labels
 
 	stop     context.CancelFunc // ends the background work
@@ -52,7 +53,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 	if err != nil {
 		return nil, err
 	}
-	d.dialing.Groups = &d.groups
+	d.dialing = pgwire.DialConfig{Kind: pgwire.ServerKind(endpoint.Target), Timeout: endpoint.ConnectTimeout, Groups: &d.groups, Last: &d.last}
 	for _, h := range endpoint.Hosts {
 		d.dialing.Hosts = append(d.dialing.Hosts, h.Address())
 	}

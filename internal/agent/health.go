@@ -44,16 +44,17 @@ func (d *database) watchHealth(ctx context.Context, now func() time.Time) {
 	}
 }
 
-// reach opens a connection to every host and closes it again.
-func reach(ctx context.Context, hosts []resource.Host) error {
+// reach opens a connection to every host and closes it again. One that answers is
+// enough; the error is that of the last otherwise.
+func reach(ctx context.Context, hosts []resource.Host) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	for _, h := range hosts {
-		conn, err := (&net.Dialer{}).DialContext(ctx, h.Network(), h.Address())
-		if err != nil {
-			return err
+		var conn net.Conn
+		if conn, err = (&net.Dialer{}).DialContext(ctx, h.Network(), h.Address()); err == nil {
+			conn.Close()
+			return nil
 		}
-		conn.Close()
 	}
-	return nil
+	return err
 }

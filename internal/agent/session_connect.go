@@ -88,7 +88,7 @@ func (s *session) begin(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("session started", "db_name", s.databaseName(), "db_user", s.account,
-		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "took", time.Since(s.accepted).Round(time.Microsecond))
+		"db_roles", s.decision.DatabaseRoles, "pid", s.backend.PID, "server", s.server.Host(), "took", time.Since(s.accepted).Round(time.Microsecond))
 	return nil
 }
 
@@ -118,18 +118,19 @@ func (s *session) logIn(ctx context.Context, ahead *dialled) error {
 	}
 }
 
-// logInOnce authenticates on conn, or closes it. It is to be done again where the
-// database user was found disabled or with other db roles: then another agent has just
-// released it, and it has been activated again, perhaps as a sibling; and
+// logInOnce authenticates on conn, which it consumes. It is to be done again where
+// the database user was found disabled or with other db roles: then another agent has
+// just released it, and it has been activated again, perhaps as a sibling; and
 // where the server refused a setting of ours.
 func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) (again bool, err error) {
-	backend, err := s.start(ctx, conn, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, backend, err := conn.LogIn(limited, s.startOn)
 	if err == nil {
 		s.backend, s.server = backend, conn
 		s.database.traits.learn(backend)
 		return s.establish(ctx)
 	}
-	conn.Close()
 	if s.database.traits.refusesClientCheck(err) {
 		return true, err
 	}
@@ -166,18 +167,12 @@ func (s *session) establish(ctx context.Context) (again bool, err error) {
 	return true, fault.New(fault.Unavailable, "the database user is in use with other db roles").WithHint("Try again in a moment.")
 }
 
-// start logs in once.
-func (s *session) start(ctx context.Context, conn *pgwire.ServerConn, timeout time.Duration) (*pgwire.Backend, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	password, done, err := s.database.credentials.ofSession(ctx, conn.Host(), s)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+// startOn returns how to log in to a host, and what to call after that.
+func (s *session) startOn(ctx context.Context, host string) (pgwire.StartConfig, func(), error) {
+	password, done, err := s.database.credentials.ofSession(ctx, host, s)
 	cfg := s.startConfig()
 	cfg.Password = password
-	return conn.Start(ctx, cfg)
+	return cfg, done, err
 }
 
 // startConfig passes the client's parameters on. The id of the session becomes
@@ -190,6 +185,7 @@ func (s *session) startConfig() pgwire.StartConfig {
 		case "user", "database", "replication":
 			continue
 		}
+		cfg.OwnReadOnly = cfg.OwnReadOnly || sets(p, "default_transaction_read_only")
 		named = named || p.Value != "" && sets(p, "application_name")
 		cfg.Params = append(cfg.Params, p)
 	}

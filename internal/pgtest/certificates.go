@@ -31,7 +31,7 @@ func NewAuthority(name string) (*Authority, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: name},
+		Subject:               pkix.Name{CommonName: name + " " + rand.Text()}, // clients choose by it
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,

@@ -29,6 +29,10 @@ type DialConfig struct {
 	// Hosts are tried in order: "host:port", or the path of a Unix socket, which
 	// begins with a slash.
 	Hosts []string
+	// Kind says which of them will do, see [ServerConn.LogIn].
+	Kind ServerKind
+	// Last remembers which of them took a session; may be nil.
+	Last *HostMemory
 	// TLS is required for every host but a Unix socket, which never uses it. An
 	// empty ServerName stands for the name of the host tried. It is not changed.
 	TLS *tls.Config
@@ -53,9 +57,11 @@ func Dial(ctx context.Context, cfg DialConfig) (*ServerConn, error) {
 		return nil, fault.New(fault.Invalid, "no host of the database server is configured")
 	}
 	var last error
-	for _, host := range cfg.Hosts {
+	hosts := cfg.Last.order(cfg.Hosts)
+	for i, host := range hosts {
 		c, err := dialHost(ctx, cfg, host)
 		if err == nil {
+			c.from, c.rest = &cfg, hosts[i+1:]
 			return c, nil
 		}
 		last = err
@@ -66,13 +72,17 @@ func Dial(ctx context.Context, cfg DialConfig) (*ServerConn, error) {
 	return nil, last
 }
 
-func dialHost(ctx context.Context, cfg DialConfig, host string) (*ServerConn, error) {
-	timeout := cfg.Timeout
-	if timeout <= 0 {
-		timeout = defaultDialTimeout
+// timeout bounds the attempt of one host.
+func (cfg *DialConfig) timeout() time.Duration {
+	if cfg.Timeout <= 0 {
+		return defaultDialTimeout
 	}
+	return cfg.Timeout
+}
+
+func dialHost(ctx context.Context, cfg DialConfig, host string) (*ServerConn, error) {
 	attempt := func() (*ServerConn, error) {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
+		ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 		defer cancel()
 		return dialOnce(ctx, cfg, host)
 	}

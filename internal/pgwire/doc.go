@@ -10,7 +10,7 @@
 //	  ├─────────────────────────►│ ReadStartup                      │
 //	  │                          │ Dial            TCP, SSLRequest, TLS
 //	  │                          ├─────────────────────────────────►│
-//	  │                          │ ServerConn.Start  authentication │
+//	  │                          │ ServerConn.LogIn  authentication │
 //	  │                          │◄────────────────────────────────►│ ReadyForQuery
 //	  │   AppendNegotiation,     │                                  │
 //	  │◄──AppendWelcome (1 write)│                                  │

@@ -21,6 +21,10 @@ type ServerConn struct {
 	host     string     // as configured
 	unix     bool
 	tls      *tls.Conn // nil for a Unix socket
+
+	// What Dial was asked for, and the hosts that it has not tried; until LogIn returns.
+	from *DialConfig
+	rest []string
 }
 
 // Host returns the host that was reached, as written in [DialConfig].

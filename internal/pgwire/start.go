@@ -26,6 +26,8 @@ type StartConfig struct {
 	// Extra are parameters of our own. They are left out where there is no room: what
 	// a client sends may be as long as PostgreSQL allows.
 	Extra []Param
+	// OwnReadOnly says that Params set default_transaction_read_only.
+	OwnReadOnly bool
 	// ProtocolMinor is the minor protocol version to ask for: 0, or 2 for long cancel
 	// keys. A server that knows less answers with its own, see [Backend.Minor].
 	ProtocolMinor uint16

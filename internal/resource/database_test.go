@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -194,6 +195,7 @@ func TestSection1_1URI(t *testing.T) {
 		{"/var/run/postgresql:6000", resource.Endpoint{Hosts: []resource.Host{{"/var/run/postgresql", 6000}}}},
 		{"%2Ftmp:6000/app", resource.Endpoint{Hosts: []resource.Host{{"/tmp", 6000}}}},
 		{"?host=/tmp&port=6000&a=1&a=2", resource.Endpoint{Hosts: []resource.Host{{"/tmp", 6000}}, Params: map[string]string{"a": "2"}}},
+		{"a,b?target_session_attrs=prefer-standby&connect_timeout=3", resource.Endpoint{Hosts: []resource.Host{{"a", 5432}, {"b", 5432}}, Target: "prefer-standby", ConnectTimeout: 3 * time.Second}},
 		{"h/?port=6000", resource.Endpoint{Hosts: []resource.Host{{"h", 6000}}}},
 	} {
 		got, err := resource.ParseEndpoint(tt.uri)
@@ -211,7 +213,7 @@ func TestSection1_1URI(t *testing.T) {
 	for uri, want := range map[string]string{
 		"": "a host is empty", "h:": "", "h:0": "invalid port", "h:99999": "invalid port", "h:x": "invalid port", "a,,b": "a host is empty",
 		"mysql://h": "expected host:port", "::1": "in brackets", "[x]:1": "not an IPv6 address", "[::1]x": "unexpected text",
-		"a b:1": "blanks", "%zz": "invalid URL escape", "h?%zz": "invalid URL escape", strings.Repeat("h,", 40) + "h": "more than 32 hosts",
+		"a b:1": "blanks", "%zz": "invalid URL escape", "h?%zz": "invalid URL escape", "h?target_session_attrs=master": "want one of any, read-write", "h?connect_timeout=-1": "want seconds", strings.Repeat("h,", 40) + "h": "more than 32 hosts",
 	} {
 		_, err := resource.ParseEndpoint(uri)
 		if got := fmtErr(err); want == "" && err != nil || !strings.Contains(got, want) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/postern-db/postern/internal/fault"
 )
@@ -20,7 +22,12 @@ const maxHosts = 32
 // Endpoint is where the servers behind one database are.
 type Endpoint struct {
 	Hosts  []Host            // at least one, in the order to try
-	Params map[string]string // query parameters of the URI, such as target_session_attrs
+	Params map[string]string // other query parameters of the URI
+	// Target is target_session_attrs: which of several hosts take a session. Empty
+	// means any.
+	Target string
+	// ConnectTimeout is connect_timeout, for each host; zero when it is not set.
+	ConnectTimeout time.Duration
 }
 
 // Host is one server: a host name or address with a port, or the directory of a
@@ -91,6 +98,9 @@ func ParseEndpoint(uri string) (Endpoint, error) {
 	delete(params, "host")
 	delete(params, "port")
 	e := Endpoint{Params: params}
+	if err := e.takeParams(); err != nil {
+		return Endpoint{}, fault.Newf(fault.Invalid, "invalid database URI %q: %v", uri, err)
+	}
 	for _, text := range strings.Split(hosts, ",") {
 		h, err := parseHost(text, port)
 		if err != nil {
@@ -102,6 +112,31 @@ func ParseEndpoint(uri string) (Endpoint, error) {
 		return Endpoint{}, fault.Newf(fault.Invalid, "invalid database URI: more than %d hosts", maxHosts)
 	}
 	return e, nil
+}
+
+// targets are the words of target_session_attrs.
+func targets() []string {
+	return []string{"any", "read-write", "read-only", "primary", "standby", "prefer-standby"}
+}
+
+// takeParams moves the parameters that have fields of their own there.
+func (e *Endpoint) takeParams() error {
+	if target, given := e.Params["target_session_attrs"]; given {
+		if !slices.Contains(targets(), target) {
+			return fmt.Errorf("target_session_attrs=%q, want one of %s", target, strings.Join(targets(), ", "))
+		}
+		e.Target = target
+		delete(e.Params, "target_session_attrs")
+	}
+	if text, given := e.Params["connect_timeout"]; given {
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return fmt.Errorf("connect_timeout=%q, want seconds", text)
+		}
+		e.ConnectTimeout = time.Duration(seconds) * time.Second // 0: the default, not libpq's forever
+		delete(e.Params, "connect_timeout")
+	}
+	return nil
 }
 
 func endpointParams(query string) (map[string]string, error) {
