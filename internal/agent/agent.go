@@ -63,6 +63,9 @@ type Config struct {
 	Log   *slog.Logger     // default discards
 	Now   func() time.Time // default time.Now
 
+	// AdmitTimeout is how long a client may take until it is known who it is; zero
+	// means 15 s.
+	AdmitTimeout time.Duration
 	// SweepInterval is how often leftovers are looked for; zero means the default of
 	// the provision package.
 	SweepInterval time.Duration
@@ -108,6 +111,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.cfg.AWS == nil {
 		s.cfg.AWS = aws.New(aws.Config{})
+	}
+	if s.cfg.AdmitTimeout == 0 {
+		s.cfg.AdmitTimeout = defaultAdmitTimeout
 	}
 	if s.cfg.DrainTimeout == 0 {
 		s.cfg.DrainTimeout = 20 * time.Second

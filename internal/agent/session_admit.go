@@ -9,13 +9,14 @@ import (
 
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/portmux"
 )
 
 const (
-	// admitTimeout bounds everything before a client is known: TLS, certificate and
-	// start-up message. PostgreSQL's authentication_timeout is 60 s; a gateway that
+	// defaultAdmitTimeout bounds everything before a client is known: TLS, certificate
+	// and start-up message. PostgreSQL's authentication_timeout is 60 s; a gateway that
 	// strangers can reach is less patient.
-	admitTimeout = 15 * time.Second
+	defaultAdmitTimeout = 15 * time.Second
 	// maxEncryptionRequests is how often a client may ask for encryption inside TLS.
 	maxEncryptionRequests = 2
 )
@@ -31,9 +32,9 @@ const (
 // admit finishes TLS, verifies the user certificate and reads the start-up
 // message. A cancel request is served here and leaves s.startup nil.
 func (s *session) admit(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.agent.cfg.AdmitTimeout)
 	defer cancel()
-	if err := s.conn.SetDeadline(time.Now().Add(admitTimeout)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(s.agent.cfg.AdmitTimeout)); err != nil {
 		return err
 	}
 	if err := s.conn.HandshakeContext(ctx); err != nil {
@@ -51,6 +52,7 @@ func (s *session) admit(ctx context.Context) error {
 	if err := s.proveIdentity(); err != nil {
 		return err
 	}
+	portmux.Admit(s.conn)
 	return s.conn.SetDeadline(time.Time{})
 }
 

@@ -29,6 +29,9 @@ func (c *Config) complete() error {
 	if err := c.Hub.TLS.check(); err != nil {
 		return err
 	}
+	if c.Hub.MaxUnauthenticated < 0 || c.Hub.MaxUnauthenticatedPerSource < 0 {
+		return fault.New(fault.Invalid, "the limits of unauthenticated connections cannot be negative").WithHint("leave them out for the defaults")
+	}
 	if err := c.completeDataDir(); err != nil {
 		return err
 	}

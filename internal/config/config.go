@@ -38,6 +38,14 @@ type Hub struct {
 	ListenAddr  string `json:"listen_addr,omitempty"`  // default 127.0.0.1:3080, or 0.0.0.0:3080 when public_addr is set
 	PublicAddr  string `json:"public_addr,omitempty"`  // host:port under which clients reach the hub; default: listen_addr
 	TLS         HubTLS `json:"tls,omitzero"`
+
+	// ProxyProtocol lists the load balancers in front of the public port, as addresses
+	// or networks: connections from them must begin with a PROXY protocol header.
+	ProxyProtocol []Network `json:"proxy_protocol,omitempty"`
+	// MaxUnauthenticated and MaxUnauthenticatedPerSource bound the connections to the
+	// public port of which nobody has proven who they are.
+	MaxUnauthenticated          int `json:"max_unauthenticated,omitempty"`            // default 4096
+	MaxUnauthenticatedPerSource int `json:"max_unauthenticated_per_source,omitempty"` // default 256; of an IPv4 address or an IPv6 /64
 }
 
 // HubTLS is a certificate for the public port that browsers trust. It is read

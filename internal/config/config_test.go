@@ -110,6 +110,21 @@ func keyPair(t *testing.T) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
+func TestBalancers(t *testing.T) {
+	t.Parallel()
+	got := parse(t, "data_dir: /d\nhub: {proxy_protocol: [10.0.0.5, 10.1.0.0/16, 'fd00::/8', '::ffff:1.2.3.4']}\n")
+	var all []string
+	for _, n := range got.Hub.ProxyProtocol {
+		all = append(all, n.String())
+	}
+	if diff := cmp.Diff([]string{"10.0.0.5/32", "10.1.0.0/16", "fd00::/8", "1.2.3.4/32"}, all); diff != "" {
+		t.Error(diff)
+	}
+	if text, err := got.Effective(); err != nil || !strings.Contains(text, "- 10.1.0.0/16") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 // TestErrors holds what is refused: the text with the position, and the hint.
 func TestErrors(t *testing.T) {
 	t.Parallel()
@@ -126,6 +141,9 @@ func TestErrors(t *testing.T) {
 		{"not YAML", "hub: [\n", "postern.yaml:", ""},
 		{"version", "version: v9\n", `version "v9" is not supported`, "v1"},
 		{"no hub", "hub: {enabled: \"no\"}\n", "an agent apart from its hub is not possible yet", "hub.enabled"},
+		{"balancer", "hub: {proxy_protocol: [balancer.example.com]}\n", `invalid address "balancer.example.com"`, ""},
+		{"balancers of half a network", "hub: {proxy_protocol: [10.0.0.1/8]}\n", `invalid address "10.0.0.1/8"`, ""},
+		{"negative limit", "hub: {max_unauthenticated: -1}\n", "cannot be negative", "defaults"},
 		{"half a key pair", "hub: {tls: {cert_file: /x}}\n", "hub.tls needs both cert_file and key_file", ""},
 		{"cluster name", "hub: {cluster_name: 'a b'}\n", `invalid cluster name "a b"`, "letters, digits and hyphens"},
 		{"cluster name with an empty label", "hub: {cluster_name: a..b}\n", `invalid cluster name "a..b"`, ""},

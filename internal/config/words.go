@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 )
 
 // Level is how much is logged.
@@ -42,4 +43,22 @@ func (f *Format) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("invalid log format %q, use text or json", text)
+}
+
+// Network is an address, or all of a network: 10.0.0.5, 10.0.0.0/8, fd00::/8.
+type Network struct{ netip.Prefix }
+
+// UnmarshalText reads an address, with or without the size of a network.
+func (n *Network) UnmarshalText(text []byte) error {
+	if addr, err := netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		n.Prefix = netip.PrefixFrom(addr, addr.BitLen())
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil || prefix.Addr().Is4In6() || prefix != prefix.Masked() {
+		return fmt.Errorf("invalid address %q, write an address or a network: 10.0.0.5, 10.0.0.0/8", text)
+	}
+	n.Prefix = prefix
+	return nil
 }

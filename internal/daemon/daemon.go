@@ -120,6 +120,10 @@ func (d *daemon) hubConfig(state store.Store, log *audit.Log, public, control ne
 	cfg := hub.Config{
 		Cluster: d.cfg.Hub.ClusterName, PublicAddr: d.address, Version: d.opt.Version, Parts: []string{"hub"},
 		Store: state, Audit: log, AuditDir: AuditDir(d.cfg.DataDir), Listener: public, Control: control, Log: d.opt.Log,
+		MaxHalfOpen: d.cfg.Hub.MaxUnauthenticated, MaxPerSource: d.cfg.Hub.MaxUnauthenticatedPerSource,
+	}
+	for _, network := range d.cfg.Hub.ProxyProtocol {
+		cfg.Proxies = append(cfg.Proxies, network.Prefix)
 	}
 	if *d.cfg.DBService.Enabled {
 		cfg.Parts = append(cfg.Parts, "agent")

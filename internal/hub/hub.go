@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/postern-db/postern/internal/api"
@@ -43,6 +44,13 @@ type Config struct {
 	// Certificate is shown to clients that ask for a name it covers; nil: only the
 	// certificate of the host CA is shown.
 	Certificate func() (*Certificate, error)
+
+	// Proxies are the load balancers in front of the public port, which say with the
+	// PROXY protocol who they connect for. Connections from them without are refused.
+	Proxies []netip.Prefix
+	// MaxHalfOpen and MaxPerSource bound the connections to the public port of which
+	// nobody has proven who they are; zero means the defaults of portmux.
+	MaxHalfOpen, MaxPerSource int
 
 	Log *slog.Logger     // default discards
 	Now func() time.Time // default time.Now
@@ -105,7 +113,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.mux, err = portmux.New(portmux.Config{
-		Listener: cfg.Listener, Log: s.log,
+		Listener: cfg.Listener, Log: s.log, Proxies: cfg.Proxies, MaxHalfOpen: cfg.MaxHalfOpen, MaxPerSource: cfg.MaxPerSource,
 		Route: portmux.StandardRoute(cfg.Cluster, databaseTarget, webTarget),
 	})
 	if err != nil {
@@ -143,6 +151,9 @@ func (s *Server) Serve(ctx context.Context, agents Agents) error {
 
 	web := s.server(ctx, withCaller(s.webCaller, mux))
 	web.TLSConfig = s.tlsConfig(ctx)
+	web.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
 	control := s.server(ctx, withCaller(func(r *http.Request) caller { return caller{owner: true, addr: "control socket"} }, mux))
 
 	conns := s.mux.Listener(webTarget) // before the port is served: what has no target is refused

@@ -19,6 +19,7 @@ import (
 	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/portmux"
 )
 
 const (
@@ -104,6 +105,9 @@ func (s *Server) webCaller(r *http.Request) caller {
 		return c
 	}
 	c.identity = id
+	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		portmux.Admit(conn)
+	}
 	return c
 }
 

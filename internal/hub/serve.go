@@ -51,6 +51,9 @@ func (c caller) may(who api.Caller) error {
 		WithHint("run postern ctl on the hub's machine, as the user that runs postern")
 }
 
+// connKey is where the connection of a request is found.
+type connKey struct{}
+
 type callerKey struct{}
 
 // withCaller proves who calls before anything else looks at a request.

@@ -9,7 +9,9 @@ import (
 // muxConn is a connection handed on: it reads what was peeked first.
 type muxConn struct {
 	net.Conn
-	hello Hello
+	hello  Hello
+	remote net.Addr // the client behind a balancer; nil: the other end
+	admit  func()   // lets it no longer count as half-open
 
 	mu     sync.Mutex
 	peeked []byte // guarded by mu
@@ -31,6 +33,20 @@ func (c *muxConn) replay(p []byte) int {
 		c.peeked = nil // a session may live for days
 	}
 	return n
+}
+
+// RemoteAddr returns the address of the client.
+func (c *muxConn) RemoteAddr() net.Addr {
+	if c.remote != nil {
+		return c.remote
+	}
+	return c.Conn.RemoteAddr()
+}
+
+// Close closes the connection, which then counts no more.
+func (c *muxConn) Close() error {
+	c.admit()
+	return c.Conn.Close()
 }
 
 // CloseWrite closes the writing half of the connection.

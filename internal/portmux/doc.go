@@ -14,7 +14,11 @@
 // its protocols, and a Route function given by the caller picks the listener.
 //
 // Make a [Mux] with [New], take its listeners with [Mux.Listener], then call
-// [Mux.Serve]. Until a connection is handed on it has a deadline and a size limit,
-// and connections that linger give way to new ones: no number of silent peers
-// keeps others out, or holds up a session that runs.
+// [Mux.Serve]. Until a connection is handed on it has a deadline and a size limit.
+// Until it is admitted ([Admit]), because it has proven who it is, it gives way to
+// newer ones when there are too many: no number of silent peers keeps others out,
+// or holds up a session that runs.
+//
+// Behind load balancers the address of a client comes from their PROXY protocol
+// header.
 package portmux

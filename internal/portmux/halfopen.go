@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// halfOpen keeps the connections that have not shown yet what they are. When there
-// are too many, of one source or in all, the oldest is closed: a well-behaved
-// client is through within a round trip or two, one that lingers is not missed.
+// halfOpen keeps the connections of which nobody has proven yet who they are. When
+// there are too many, of one source or in all, the oldest is closed: a well-behaved
+// client is through within a few round trips, one that lingers is not missed.
 type halfOpen struct {
 	maxAll, maxSource int
 
@@ -20,16 +20,17 @@ type halfOpen struct {
 	closed  bool
 }
 
+// waiting is a connection in halfOpen, whose mutex guards all but conn.
 type waiting struct {
 	conn     net.Conn
+	inAll    *list.Element // nil once it is admitted, closed, or dropped
 	source   netip.Prefix
-	inAll    *list.Element
-	inSource *list.Element
+	inSource *list.Element // nil unless it counts for a source
+	handedOn bool
 }
 
 // add takes conn in. It returns nil when nothing is taken any more.
 func (h *halfOpen) add(conn net.Conn) *waiting {
-	w := &waiting{conn: conn, source: sourceOf(conn)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -38,22 +39,33 @@ func (h *halfOpen) add(conn net.Conn) *waiting {
 	if h.all.Len() >= h.maxAll {
 		h.drop(h.all.Front())
 	}
-	if s := h.sources[w.source]; s != nil && s.Len() >= h.maxSource {
+	w := &waiting{conn: conn}
+	w.inAll = h.all.PushBack(w)
+	return w
+}
+
+// assign counts a connection for a source from now on.
+func (h *halfOpen) assign(w *waiting, source netip.Prefix) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.inAll == nil {
+		return // dropped meanwhile
+	}
+	if s := h.sources[source]; s != nil && s.Len() >= h.maxSource {
 		h.drop(s.Front())
 	}
-	s := h.sources[w.source]
+	s := h.sources[source]
 	if s == nil {
 		if h.sources == nil {
 			h.sources = map[netip.Prefix]*list.List{}
 		}
 		s = list.New()
-		h.sources[w.source] = s
+		h.sources[source] = s
 	}
-	w.inAll, w.inSource = h.all.PushBack(w), s.PushBack(w)
-	return w
+	w.source, w.inSource = source, s.PushBack(w)
 }
 
-// drop closes a connection, which makes its peek fail. h.mu is held.
+// drop closes a connection, which makes whoever reads it fail. h.mu is held.
 func (h *halfOpen) drop(e *list.Element) {
 	w := e.Value.(*waiting)
 	w.conn.Close()
@@ -65,47 +77,64 @@ func (h *halfOpen) unlink(w *waiting) {
 		return
 	}
 	h.all.Remove(w.inAll)
+	w.inAll = nil
+	if w.inSource == nil {
+		return
+	}
 	s := h.sources[w.source]
 	s.Remove(w.inSource)
 	if s.Len() == 0 {
 		delete(h.sources, w.source)
 	}
-	w.inAll = nil
 }
 
-// remove lets go of a connection and reports whether it is still ours: false means
-// that it was dropped.
-func (h *halfOpen) remove(w *waiting) bool {
+// handOn notes that a connection now belongs to a target, but still counts. False
+// means that it was dropped.
+func (h *halfOpen) handOn(w *waiting) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ours := w.inAll != nil
-	h.unlink(w)
-	return ours
+	w.handedOn = true
+	return w.inAll != nil
 }
 
-// close drops all and takes no more.
+// remove lets go of a connection.
+func (h *halfOpen) remove(w *waiting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unlink(w)
+}
+
+// close drops all that is not handed on and takes no more.
 func (h *halfOpen) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	for h.all.Len() > 0 {
-		h.drop(h.all.Front())
+	var next *list.Element
+	for e := h.all.Front(); e != nil; e = next {
+		if next = e.Next(); !e.Value.(*waiting).handedOn {
+			h.drop(e)
+		}
 	}
 }
 
-// sourceOf returns the network that is counted as one source: an IPv4 address, or
-// the /64 that an IPv6 host has to itself.
-func sourceOf(conn net.Conn) netip.Prefix {
+// sourceOfConn is [sourceOf] for the other end of conn.
+func sourceOfConn(conn net.Conn) netip.Prefix {
 	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip := addr.Addr().Unmap().WithZone("")
+	return sourceOf(addr.Addr())
+}
+
+// sourceOf returns the network that is counted as one source: an IPv4 address, or
+// the /64 that an IPv6 host has to itself.
+func sourceOf(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
 	bits := 32
-	if ip.Is6() {
+	if addr.Is6() {
 		bits = 64
 	}
-	p, err := ip.Prefix(bits)
+	p, err := addr.Prefix(bits)
 	if err != nil {
 		return netip.Prefix{}
 	}

@@ -55,14 +55,30 @@ type Hello struct {
 // HelloOf returns how conn began, if it came out of a [Mux], also when it is
 // wrapped by TLS.
 func HelloOf(conn net.Conn) (Hello, bool) {
+	if c := unwrap(conn); c != nil {
+		return c.hello, true
+	}
+	return Hello{}, false
+}
+
+// Admit says that conn has proven who it is, also when it is wrapped by TLS. Until
+// then it counts as half-open, and may be closed in favour of newer ones.
+func Admit(conn net.Conn) {
+	if c := unwrap(conn); c != nil {
+		c.admit()
+	}
+}
+
+// unwrap returns the connection that came out of a Mux, or nil.
+func unwrap(conn net.Conn) *muxConn {
 	for {
 		switch c := conn.(type) {
 		case *muxConn:
-			return c.hello, true
+			return c
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()
 		default:
-			return Hello{}, false
+			return nil
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -34,11 +35,16 @@ type Config struct {
 	// Log gets one debug line for each connection that is refused, warnings when
 	// accepting fails; required.
 	Log *slog.Logger
-	// MaxHalfOpen and MaxPerSource bound the connections that have not shown yet what
-	// they are; zero means 4096, and 256 for each source address (IPv6: /64). At the
-	// limit the oldest is closed.
+	// Proxies are the load balancers in front. What comes from one of them has to
+	// begin with a header of the PROXY protocol, version 1 or 2; from elsewhere none
+	// is accepted.
+	Proxies []netip.Prefix
+	// MaxHalfOpen and MaxPerSource bound the connections that have not proven yet who
+	// they are, see [Admit]; zero means 4096, and 256 for each source address (IPv6:
+	// /64). At the limit the oldest is closed.
 	MaxHalfOpen, MaxPerSource int
-	// PeekTimeout bounds that state; zero means 10 s.
+	// PeekTimeout bounds the time until a connection has shown what it is; zero means
+	// 10 s. After that it is the target's to bound.
 	PeekTimeout time.Duration
 }
 
@@ -143,16 +149,30 @@ func (m *Mux) accept(ctx context.Context, peeks *sync.WaitGroup) error {
 // handle finds out what a connection is and hands it on.
 func (m *Mux) handle(w *waiting) {
 	_ = w.conn.SetDeadline(time.Now().Add(m.cfg.PeekTimeout))
-	hello, seen, err := peek(w.conn)
-	ours := m.half.remove(w)
+	conn, err := m.open(w)
+	ours := m.half.handOn(w)
 	if err == nil && ours {
 		_ = w.conn.SetDeadline(time.Time{})
-		err = m.deliver(&muxConn{Conn: w.conn, hello: hello, peeked: seen})
+		err = m.deliver(conn)
 	}
 	if err != nil || !ours {
-		w.conn.Close()
-		m.cfg.Log.Debug("connection refused", "remote_addr", w.conn.RemoteAddr().String(), "dropped", !ours, "error", err)
+		conn.Close()
+		m.cfg.Log.Debug("connection refused", "remote_addr", conn.RemoteAddr().String(), "dropped", !ours, "error", err)
 	}
+}
+
+// open reads what a connection begins with. It returns a connection also with an error.
+func (m *Mux) open(w *waiting) (conn *muxConn, err error) {
+	conn = &muxConn{Conn: w.conn, admit: func() { m.half.remove(w) }}
+	if m.fromProxy(w.conn) {
+		if conn.remote, err = m.readProxy(w); err != nil {
+			return conn, err
+		}
+	} else {
+		m.half.assign(w, sourceOfConn(w.conn))
+	}
+	conn.hello, conn.peeked, err = peek(w.conn)
+	return conn, err
 }
 
 var errNoTarget = errors.New("no target for this connection")
