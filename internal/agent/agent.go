@@ -120,6 +120,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.host = &ca.Leaf{Issue: cfg.IssueHost, Now: s.now}
 	s.clients = &clientCertificates{issue: cfg.IssueClient, now: s.now}
+	s.guesses.now = s.now
 	s.cancels.Allow = s.guesses.allow
 	return s, nil
 }

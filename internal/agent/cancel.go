@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/portmux"
 )
 
 // Bounds on cancel requests. The secret of protocol 3.0 has 32 bits and process
@@ -21,7 +23,9 @@ const (
 )
 
 // cancel serves a CancelRequest: its key finds the session, or nothing happens.
-// The client is told neither.
+// The client is told neither, nor that it asks too often. It does see when the
+// request was handled, as with PostgreSQL: libpq waits for that, so that the request
+// cannot hit the next statement.
 func (s *Server) cancel(ctx context.Context, conn net.Conn, req *pgwire.Startup) {
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
@@ -30,30 +34,31 @@ func (s *Server) cancel(ctx context.Context, conn net.Conn, req *pgwire.Startup)
 	}
 }
 
-// cancelLimiter counts cancel requests by the host they come from.
+// cancelLimiter counts cancel requests by the source they come from.
 type cancelLimiter struct {
+	now func() time.Time
+
 	mu     sync.Mutex // guards the fields below
 	since  time.Time
-	counts map[string]int
+	counts map[netip.Prefix]int
 	all    int
 }
 
 // allow reports whether the request is within bounds. Everybody beyond the table
 // of sources shares one count.
 func (l *cancelLimiter) allow(from net.Addr) bool {
-	host := from.String()
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	source := portmux.SourceOf(from)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); l.counts == nil || now.Sub(l.since) >= cancelWindow {
-		l.since, l.counts, l.all = now, map[string]int{}, 0
+	if now := l.now(); l.counts == nil || now.Sub(l.since) >= cancelWindow {
+		l.since, l.counts, l.all = now, map[netip.Prefix]int{}, 0
 	}
-	if _, known := l.counts[host]; !known && len(l.counts) >= maxCancelSources {
-		host = ""
+	if _, known := l.counts[source]; !known && len(l.counts) >= maxCancelSources {
+		source = netip.Prefix{}
 	}
-	l.counts[host]++
+	if l.counts[source]++; l.counts[source] > cancelsPerSource {
+		return false // and takes nothing from the others
+	}
 	l.all++
-	return l.counts[host] <= cancelsPerSource && l.all <= cancelsAltogether
+	return l.all <= cancelsAltogether
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern-db/postern/internal/identity"
@@ -115,6 +117,48 @@ func TestCancelKey(t *testing.T) {
 	sendCancel(t, "unix", socket, pid, secret) // for a session that is over
 }
 
+// TestCancelHitsOnlyItsSession: over TLS at the public port, as libpq 17 sends it,
+// and without a certificate.
+func TestCancelHitsOnlyItsSession(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	cfg := env.Hire(t, "pair", "keep", "pair_reader").Direct(t, identity.Route{Database: "example"})
+	var conns [2]*pgx.Conn
+	var ended [2]chan error
+	for i := range conns {
+		conns[i], ended[i] = testenv.Connect(t, cfg), make(chan error, 1)
+		go func() {
+			_, err := conns[i].Exec(t.Context(), "SELECT pg_sleep(600)")
+			ended[i] <- err
+		}()
+	}
+	testenv.Eventually(t, "both sleep", func() bool { return len(queries(t, env, "pair")) == 2 })
+	first, second := conns[0].PgConn(), conns[1].PgConn()
+	anonymous := cfg.TLSConfig.Clone()
+	anonymous.Certificates = nil
+	cancel := func(pid uint32, secret []byte) {
+		conn, err := (&tls.Dialer{Config: anonymous}).DialContext(t.Context(), "tcp", env.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancelOn(t, conn, pid, secret)
+	}
+	cancel(second.PID(), first.SecretKey())
+	cancel(first.PID(), second.SecretKey())
+	if n := len(queries(t, env, "pair")); n != 2 {
+		t.Fatalf("a key of another session cancelled: %d are left", n)
+	}
+	cancel(first.PID(), first.SecretKey())
+	if pg, ok := errors.AsType[*pgconn.PgError](<-ended[0]); !ok || pg.Code != "57014" {
+		t.Errorf("the statement ended with %v", pg)
+	}
+	if n := len(queries(t, env, "pair")); n != 1 {
+		t.Errorf("%d statements are left, want that of the other session", n)
+	}
+	cancel(second.PID(), second.SecretKey())
+	<-ended[1]
+}
+
 // sendCancel sends a CancelRequest and waits until the other side closes.
 func sendCancel(t *testing.T, network, address string, pid uint32, secret []byte) {
 	t.Helper()
@@ -122,6 +166,12 @@ func sendCancel(t *testing.T, network, address string, pid uint32, secret []byte
 	if err != nil {
 		t.Fatal(err)
 	}
+	cancelOn(t, conn, pid, secret)
+}
+
+// cancelOn sends a CancelRequest on conn.
+func cancelOn(t *testing.T, conn net.Conn, pid uint32, secret []byte) {
+	t.Helper()
 	defer conn.Close()
 	packet := binary.BigEndian.AppendUint32(nil, uint32(12+len(secret)))
 	packet = binary.BigEndian.AppendUint32(packet, 80877102)

@@ -10,7 +10,8 @@ import (
 )
 
 // Lengths of our cancel secrets. 32 bytes is what PostgreSQL 18 sends; up to 256
-// are allowed, so there is room for the number of a node in front.
+// are allowed, so there is room for the number of a node in front. The 4 bytes of
+// protocol 3.0 have none to spare: every bit of them is there not to be guessed.
 const (
 	shortSecret = 4
 	longSecret  = 32

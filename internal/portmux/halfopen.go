@@ -117,19 +117,15 @@ func (h *halfOpen) close() {
 	}
 }
 
-// sourceOfConn is [sourceOf] for the other end of conn.
-func sourceOfConn(conn net.Conn) netip.Prefix {
-	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+// SourceOf returns the network that is counted as one source: an IPv4 address, or
+// the /64 that an IPv6 host has to itself. It is zero for what is no address of the
+// internet.
+func SourceOf(remote net.Addr) netip.Prefix {
+	end, err := netip.ParseAddrPort(remote.String())
 	if err != nil {
 		return netip.Prefix{}
 	}
-	return sourceOf(addr.Addr())
-}
-
-// sourceOf returns the network that is counted as one source: an IPv4 address, or
-// the /64 that an IPv6 host has to itself.
-func sourceOf(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
+	addr := end.Addr().Unmap().WithZone("")
 	bits := 32
 	if addr.Is6() {
 		bits = 64

@@ -169,7 +169,7 @@ func (m *Mux) open(w *waiting) (conn *muxConn, err error) {
 			return conn, err
 		}
 	} else {
-		m.half.assign(w, sourceOfConn(w.conn))
+		m.half.assign(w, SourceOf(w.conn.RemoteAddr()))
 	}
 	conn.hello, conn.peeked, err = peek(w.conn)
 	return conn, err

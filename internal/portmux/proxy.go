@@ -130,6 +130,7 @@ func (m *Mux) readProxy(w *waiting) (net.Addr, error) {
 	if !client.IsValid() {
 		return nil, nil
 	}
-	m.half.assign(w, sourceOf(client.Addr()))
-	return net.TCPAddrFromAddrPort(client), nil
+	remote := net.TCPAddrFromAddrPort(client)
+	m.half.assign(w, SourceOf(remote))
+	return remote, nil
 }
