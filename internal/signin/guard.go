@@ -101,7 +101,7 @@ func (g *guard) begin(user, source string) (*attempt, error) {
 func tooMany(wait time.Duration) error {
 	minutes := int(wait/time.Minute) + 1
 	return fault.New(fault.Unauthenticated, "too many failed sign-ins").
-		WithHint(fmt.Sprintf("try again in %d min", minutes))
+		WithHint(fmt.Sprintf("try again in %d min; an administrator can give you a new password at once: postern ctl users reset", minutes))
 }
 
 // forget takes the attempt back.
@@ -131,6 +131,13 @@ func (a *attempt) succeeded() {
 	defer a.guard.mu.Unlock()
 	delete(a.guard.tries, a.place)
 	a.guard.known[a.place] = a.guard.now()
+}
+
+// forgive forgets the failures of a user, wherever they came from.
+func (g *guard) forgive(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.tries, func(p place, _ *tries) bool { return p.user == user })
 }
 
 // makeRoom keeps both maps within bounds: it drops what has ended and, when that

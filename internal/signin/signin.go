@@ -136,7 +136,11 @@ func (p *Passwords) setPassword(ctx context.Context, user string, password Passw
 		return err
 	}
 	rec.Hash, rec.Invitation = hash, nil
-	return p.save(ctx, user, rec, rev)
+	if err := p.save(ctx, user, rec, rev); err != nil {
+		return err
+	}
+	p.guard.forgive(user) // what was guessed was another password
+	return nil
 }
 
 // DefaultInvitation is how long an invitation is good when nobody says otherwise.

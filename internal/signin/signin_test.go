@@ -267,6 +267,23 @@ func TestReset(t *testing.T) {
 	wantKind(t, "invitation after a new password", w.Redeem(t.Context(), token, "alice", fresh), fault.Unauthenticated)
 }
 
+// TestNewPasswordEndsALockout: what was guessed before was another password.
+func TestNewPasswordEndsALockout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setPassword(t, "alice")
+	for range 6 {
+		wantKind(t, "a guess", w.Check(t.Context(), "alice", wrong, home), fault.Unauthenticated)
+	}
+	wantKind(t, "the right password while locked", w.Check(t.Context(), "alice", right, home), fault.Unauthenticated)
+	w.setPassword(t, "bob")
+	wantKind(t, "after a new password for somebody else", w.Check(t.Context(), "alice", right, home), fault.Unauthenticated)
+	w.setPassword(t, "alice")
+	if err := w.Check(t.Context(), "alice", right, home); err != nil {
+		t.Errorf("after a new password: %v", err)
+	}
+}
+
 func TestInvitationIsUsedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
