@@ -17,6 +17,9 @@ import (
 // port is where hubs listen unless they say otherwise.
 const port = "3080"
 
+// everywhere is where a hub with a public address listens.
+const everywhere = "0.0.0.0:" + port
+
 // complete fills in defaults and checks what only shows when fields are seen together.
 func (c *Config) complete() error {
 	if c.Version != "" && !slices.Contains([]string{"v1", "v2", "v3"}, c.Version) {
@@ -118,7 +121,7 @@ func (c *Config) completeAddresses() (err error) {
 	if c.Hub.ListenAddr == "" {
 		c.Hub.ListenAddr = net.JoinHostPort("127.0.0.1", port)
 		if c.Hub.PublicAddr != "" {
-			c.Hub.ListenAddr = net.JoinHostPort("0.0.0.0", port)
+			c.Hub.ListenAddr = everywhere
 		}
 	}
 	if c.Hub.ListenAddr, err = withPort("hub.listen_addr", c.Hub.ListenAddr); err != nil {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 
 	"github.com/postern-db/postern/internal/access"
 )
@@ -9,6 +10,9 @@ import (
 // Warnings lists what is valid but without the effect that it suggests.
 func (c *Config) Warnings() []string {
 	var out []string
+	if _, p, _ := net.SplitHostPort(c.Hub.PublicAddr); p != "" && p != port && c.Hub.ListenAddr == everywhere {
+		out = append(out, fmt.Sprintf("hub.public_addr has port %s, but the hub listens on %s: something must forward the one to the other; else set hub.listen_addr", p, everywhere))
+	}
 	s := &c.DBService
 	if !*s.Enabled && len(s.Databases)+len(s.Resources) > 0 {
 		out = append(out, "db_service is not enabled: nothing below it is served")

@@ -8,6 +8,16 @@ import (
 // TestWarnings are about what is valid, but surely not meant.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
+	for hub, want := range map[string]string{
+		"public_addr: 'p.example.com'":                                    "",
+		"public_addr: 'p.example.com:443'":                                "hub.public_addr has port 443, but the hub listens on 0.0.0.0:3080",
+		"public_addr: 'p.example.com:443', listen_addr: '127.0.0.1:8443'": "",
+	} {
+		got := strings.Join(parse(t, "data_dir: /d\nhub: {"+hub+"}\n").Warnings(), "\n")
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", hub, got, want)
+		}
+	}
 	for name, c := range map[string]struct{ section, want string }{
 		"nothing":               {`resources: [{labels: {env: prod}}, {labels: {"*": "*"}}]`, ""},
 		"only static ones":      {`databases: [{name: a, protocol: postgres, uri: "x:1"}]`, ""},
