@@ -110,7 +110,7 @@ func TestRefusalWhileResourcesChange(t *testing.T) {
 				return
 			default:
 			}
-			if err := env.TryApply(t, fmt.Sprintf("kind: role\nversion: v7\nmetadata: {name: bystander, description: change %d}\n", i)); err != nil {
+			if err := env.TryApply(t, fmt.Sprintf("kind: role\nversion: v7\nmetadata: {name: unsteady_other, description: change %d}\n", i)); err != nil {
 				t.Error(err)
 				return
 			}

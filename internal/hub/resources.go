@@ -51,7 +51,10 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 		changes = append(changes, s.change(who, r.GetKind(), r.GetName(), current))
 		out.Results = append(out.Results, api.PutResult{Kind: r.GetKind(), Name: r.GetName(), Created: current == 0})
 	}
-	if err := s.commit(ctx, txn, changes...); err != nil {
+	if err := s.commit(ctx, txn, changes...); fault.KindOf(err) == fault.Conflict {
+		return api.PutResourcesResponse{}, fault.Newf(fault.Conflict, "nothing was changed: somebody else changed one of these resources at the same moment").
+			WithCause(err).WithHint("run it again")
+	} else if err != nil {
 		return api.PutResourcesResponse{}, err
 	}
 	out.Warnings = s.warningsAbout(out.Results)
