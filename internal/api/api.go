@@ -284,7 +284,3 @@ type DatabaseHealth struct {
 	Message string    `json:"message,omitempty"`
 	Checked time.Time `json:"checked,omitzero"`
 }
-
-// AuditPath streams the audit log as JSON lines to the hub owner. The query
-// parameter follow=1 keeps the stream open; lines=N starts with the last N events.
-const AuditPath = "/v1/audit/events"

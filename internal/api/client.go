@@ -56,26 +56,6 @@ func (e Endpoint[In, Out]) Call(ctx context.Context, c *Client, in In) (Out, err
 	return out, nil
 }
 
-// Audit opens the stream of audit events as JSON lines; the caller closes it.
-func (c *Client) Audit(ctx context.Context, lines int, follow bool) (io.ReadCloser, error) {
-	url := fmt.Sprintf("%s%s?lines=%d", c.Base, AuditPath, lines)
-	if follow {
-		url += "&follow=1"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
-	}
-	resp, err := c.HTTP.Do(req)
-	if err != nil {
-		return nil, unreachable(c.Base, err)
-	}
-	if err := responseError(resp); err != nil {
-		return nil, errors.Join(err, resp.Body.Close())
-	}
-	return resp.Body, nil
-}
-
 func unreachable(base string, err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok { // made by our own dialer or verifier
 		return f

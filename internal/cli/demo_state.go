@@ -94,7 +94,7 @@ func (d *demoRun) health(ctx context.Context) (string, error) {
 // ended is whether the end of a session of the user is in the audit log.
 func (d *demoRun) ended(user string) demoState {
 	return demoState{"the session of " + user, "ended", func(ctx context.Context) (string, error) {
-		events, err := d.owner.Audit(ctx, demoEvents, false)
+		events, err := d.owner.Audit(ctx, api.AuditQuery{Lines: demoEvents})
 		if err != nil {
 			return "", err
 		}

@@ -94,10 +94,11 @@ func TestEventsThatAreNoJSON(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	a := newApp("postern", IO{Out: &out})
-	if err := a.writeEvents(strings.NewReader("nonsense\n"), formatText); err == nil {
+	show := func(line []byte) error { return a.writeEvent(line, formatText) }
+	if err := eachLine(strings.NewReader("nonsense\n"), show); err == nil {
 		t.Error("no error")
 	}
-	if err := a.writeEvents(strings.NewReader(strings.Repeat("x", maxEvent+1)), formatJSON); err == nil {
+	if err := eachLine(strings.NewReader(strings.Repeat("x", maxEvent+1)), show); err == nil {
 		t.Error("no error for an endless line")
 	}
 }

@@ -36,7 +36,7 @@ func routes() []route {
 		row(api.Ping()), row(api.Login()), row(api.ListDatabases()), row(api.IssueDatabaseCertificate()),
 		row(api.PutResources()), row(api.ListResources()), row(api.DeleteResource()), row(api.AddUser()),
 		row(api.ResetUser()), row(api.SignDatabaseServer()), row(api.ExportAuthority()), row(api.Status()),
-		row(api.ServedDatabases()), row(api.DoctorDatabase()),
+		row(api.ServedDatabases()), row(api.DoctorDatabase()), row(api.VerifyAudit()),
 	}
 }
 
@@ -113,11 +113,11 @@ func TestAuditStreamIsForTheOwner(t *testing.T) {
 	env := testenv.Shared(t)
 	env.AddUser(t, "curious", nil, nil)
 	for name, client := range map[string]*api.Client{"anonymous": env.API(t), "logged in": env.API(t, env.As(t, "curious").Certificate(t))} {
-		if _, err := client.Audit(t.Context(), 10, false); !isRefused(err) {
+		if _, err := client.Audit(t.Context(), api.AuditQuery{Lines: 10}); !isRefused(err) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
-	stream, err := env.Admin().Audit(t.Context(), 1, false)
+	stream, err := env.Admin().Audit(t.Context(), api.AuditQuery{Lines: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/postern-db/postern/internal/api"
@@ -77,56 +76,6 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.WriteString(w, "ready\n")
-}
-
-// streamAudit writes the last events of the log, and with follow=1 those that
-// come, one JSON object per line.
-func (s *Server) streamAudit(w http.ResponseWriter, r *http.Request) {
-	if err := callerOf(r.Context()).may(api.HubOwner); err != nil {
-		writeError(w, err)
-		return
-	}
-	lines, err := strconv.Atoi(r.URL.Query().Get("lines"))
-	if err != nil || lines < 0 {
-		lines = 0
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := http.NewResponseController(w)
-	from, err := s.auditStart(r.Context(), lines)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	records := audit.Read
-	if r.URL.Query().Get("follow") == "1" {
-		records = audit.Follow
-	}
-	for record, err := range records(r.Context(), s.cfg.AuditDir, from, audit.Filter{}) {
-		if err == nil {
-			_, err = w.Write(append(record.Raw, '\n'))
-		}
-		if err == nil {
-			err = out.Flush()
-		}
-		if err != nil {
-			if r.Context().Err() == nil {
-				s.log.Warn("audit stream ended", "error", fault.Chain(err))
-			}
-			return
-		}
-	}
-}
-
-// auditStart returns the sequence number from which the last lines are read.
-func (s *Server) auditStart(ctx context.Context, lines int) (uint64, error) {
-	end, err := audit.End(ctx, s.cfg.AuditDir)
-	if err != nil {
-		return 0, err
-	}
-	if uint64(lines) >= end {
-		return 1, nil
-	}
-	return end - uint64(lines) + 1, nil
 }
 
 func writeError(w http.ResponseWriter, err error) {
