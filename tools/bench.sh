@@ -9,5 +9,9 @@ cd "$(dirname "$0")/.."
 echo "== connect + SELECT 1 + close, against direct mutual-TLS PostgreSQL"
 go test -run '^$' -bench '^BenchmarkConnect$' -benchtime "${BENCH_CONNECTS:-400}x" ./internal/agent
 
+tools/pg/install.sh pgbouncer
+echo "== the wire, beside PgBouncer; sizes: see internal/bench/doc.go"
+go test -run '^$' -bench . -benchtime 1x -timeout 1h ./internal/bench
+
 echo "== the parts"
 go test -run '^$' -bench . -benchmem ./internal/access ./internal/pgwire ./internal/provision ./internal/audit ./internal/store

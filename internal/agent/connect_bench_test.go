@@ -1,8 +1,6 @@
 package agent_test
 
 import (
-	"crypto/tls"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"testing"
@@ -104,28 +102,8 @@ func directConfig(b *testing.B, env *testenv.Env) *pgx.ConnConfig {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var trusted string
-	if err := env.Server.Superuser(b, "postgres").QueryRow(b.Context(), "SELECT pg_read_file('postern-clients.crt')").Scan(&trusted); err != nil {
-		b.Fatal(err)
-	}
-	env.Server.Exec(b, "CREATE ROLE direct LOGIN",
-		fmt.Sprintf(`SELECT lo_from_bytea(2, '\x%s')`, hex.EncodeToString(append([]byte(trusted), authority.PEM()...))),
-		"SELECT lo_export(2, 'postern-clients.crt')", "SELECT lo_unlink(2)", "SELECT pg_reload_conf()")
-	cert, err := authority.Issue("direct")
-	if err != nil {
-		b.Fatal(err)
-	}
-	cfg := env.Server.Config(b, "direct", "postgres")
-	cfg.Host = env.Server.Host
-	cfg.TLSConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	testenv.Eventually(b, "PostgreSQL trusts the benchmark's authority", func() bool {
-		conn, err := pgx.ConnectConfig(b.Context(), cfg)
-		if err == nil {
-			err = conn.Close(b.Context())
-		}
-		return err == nil
-	})
-	return cfg
+	env.Server.Exec(b, "CREATE ROLE direct LOGIN")
+	return env.Around(b, authority, "direct")
 }
 
 // offConfig connects as a database user that exists, without provisioning.

@@ -35,6 +35,7 @@ internal/fault
 // testOnly packages may be imported by test files only, and may import anything.
 const testOnly = `
 internal/archtest
+internal/bench
 internal/pgtest
 internal/rdstest
 internal/storetest

@@ -29,6 +29,14 @@ type instance interface {
 	kill(tb testing.TB)  // at once, as SIGKILL does
 }
 
+// PID returns the process id of the gateway.
+func (e *Env) PID() int {
+	if p, ok := e.running.(*process); ok {
+		return p.cmd.Process.Pid
+	}
+	return os.Getpid()
+}
+
 // start starts the gateway and waits until it is ready.
 func (e *Env) start(t testing.TB) {
 	t.Helper()

@@ -5,8 +5,9 @@
 #   npm       the other major versions, for the tests, into .pg/<major>
 #   compiler  a C compiler, which the race detector needs
 #   openssl   the command, with which tests check our certificates
+#   pgbouncer the peer of the benchmarks; not part of all
 #
-#   tools/pg/install.sh {debian | npm | compiler | openssl | all}...
+#   tools/pg/install.sh {debian | npm | compiler | openssl | pgbouncer | all}...
 #
 # It asks nothing, does nothing twice, and says what it does. The npm packages
 # are pinned with their SHA-512 in package-lock.json, and their install scripts
@@ -108,6 +109,11 @@ install_openssl() {
   command -v openssl >/dev/null || apt openssl
 }
 
+# Debian starts it with an empty list of databases; nothing here uses that one.
+install_pgbouncer() {
+  command -v pgbouncer >/dev/null || apt pgbouncer
+}
+
 [ "$#" -gt 0 ] || set -- all
 for what in "$@"; do
   case "$what" in
@@ -115,12 +121,13 @@ for what in "$@"; do
     npm) install_npm ;;
     compiler) install_compiler ;;
     openssl) install_openssl ;;
+    pgbouncer) install_pgbouncer ;;
     all)
       install_debian
       install_npm
       install_compiler
       install_openssl
       ;;
-    *) die "unknown: $what (want debian, npm, compiler, openssl or all)" ;;
+    *) die "unknown: $what (want debian, npm, compiler, openssl, pgbouncer or all)" ;;
   esac
 done
