@@ -63,7 +63,7 @@ type session struct {
 	mu     sync.Mutex // guards the fields below
 	held   []string   // db roles that the session was given; nil before it was
 	ending *pgwire.Error
-	ended  chan struct{} // closed when ending is set
+	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }
 
 // handle serves one connection, TLS not yet begun, until it is over.
@@ -74,7 +74,7 @@ func (s *Server) handle(ctx context.Context, raw net.Conn) {
 	}
 	conn := tls.Server(raw, s.tlsConfig(ctx))
 	defer conn.Close()
-	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), offers: make(chan []string, 1), ended: make(chan struct{})}
+	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), offers: make(chan []string, 1)}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
 	sess.run(ctx)
 }
@@ -132,9 +132,12 @@ func (s *session) guard(step func() error) (err error) {
 func (s *session) end(why *pgwire.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending == nil {
-		s.ending = why
-		close(s.ended)
+	if s.ending != nil {
+		return
+	}
+	s.ending = why
+	if s.stop != nil {
+		s.stop(why)
 	}
 }
 
@@ -148,13 +151,12 @@ func (s *session) endReason() *pgwire.Error {
 // untilEnded returns a context that ends when the session is asked to.
 func (s *session) untilEnded(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-s.ended:
-			cancel(s.endReason())
-		case <-ctx.Done():
-		}
-	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop = cancel
+	if s.ending != nil {
+		cancel(s.ending)
+	}
 	return ctx, func() { cancel(nil) }
 }
 

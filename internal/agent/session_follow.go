@@ -96,9 +96,6 @@ func (s *session) takeOffers(ctx context.Context) {
 }
 
 func (s *session) widen(ctx context.Context, roles []string) error {
-	if s.lease == nil {
-		return nil
-	}
 	widened, err := s.lease.Converge(ctx, roles)
 	if err != nil || !widened {
 		return err

@@ -18,7 +18,9 @@ func (s *session) forward(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchLimits(ctx, relay) })
-	watch.Go(func() { s.takeOffers(ctx) })
+	if s.lease != nil {
+		watch.Go(func() { s.takeOffers(ctx) })
+	}
 	result := relay.Run(ctx)
 	stop()
 	watch.Wait()

@@ -162,7 +162,7 @@ func BenchmarkIdleSessions(b *testing.B) {
 			before := memory(b, d.pid, "VmRSS")
 			conns := make([]net.Conn, sessions)
 			d.sessions(b, sessions, 100_000, func(i int, conn net.Conn) { conns[i] = conn })
-			awaitSteady(b, d.pid)
+			comeToRest()
 			b.ReportMetric(float64(memory(b, d.pid, "VmRSS")-before)/float64(sessions), d.name+"-KiB/session")
 			for _, conn := range conns {
 				goodbye(conn)
@@ -180,7 +180,7 @@ func BenchmarkComeAndGo(b *testing.B) {
 	for b.Loop() {
 		come := func(n int) int {
 			d.sessions(b, n, 1000, func(_ int, conn net.Conn) { goodbye(conn) })
-			awaitSteady(b, d.pid)
+			comeToRest()
 			return memory(b, d.pid, "VmRSS")
 		}
 		before := come(cycles / 10)
@@ -232,21 +232,5 @@ func copyIn(b *testing.B, conn net.Conn, size uint32) {
 	}
 	if err := awaitReady(conn); err != nil {
 		b.Fatal(err)
-	}
-}
-
-// awaitSteady waits until a process neither works nor changes its size: what it
-// gives back after work, it has given back.
-func awaitSteady(b *testing.B, pid int) {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), steadyAtMost)
-	defer cancel()
-	last, same := 0, 0
-	for same < 10 && sleep(ctx) {
-		if now := memory(b, pid, "VmRSS"); now == last {
-			same++
-		} else {
-			last, same = now, 0
-		}
 	}
 }

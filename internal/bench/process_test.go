@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -63,16 +62,6 @@ func forgetPeak(b *testing.B, pid int) {
 	}
 }
 
-// steadyAtMost is how long a process may take to come to rest. Go gives memory back
-// in the background, over minutes; what it has not given back then counts.
-const steadyAtMost = 20 * time.Second
-
-// sleep waits a little and reports whether there is time left.
-func sleep(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(200 * time.Millisecond):
-		return true
-	}
-}
+// comeToRest waits until a process has given back what it does not need at rest:
+// the gateway looks every 10 s whether it is.
+func comeToRest() { time.Sleep(30 * time.Second) }

@@ -170,6 +170,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	ctx, stopAll := context.WithCancelCause(ctx)
 	defer stopAll(nil)
 
+	running.Go(func() { giveBack(hubCtx) })
 	databases := d.hub.DatabaseListener()
 	running.Go(func() {
 		if err := d.hub.Serve(hubCtx, agents{d.agent}); err != nil {
