@@ -102,7 +102,7 @@ func moment(text string, now time.Time) (time.Time, error) {
 	}
 	var ago ttlValue
 	if err := ago.Set(text); err != nil {
-		return time.Time{}, fault.Newf(fault.Invalid, "%q is not a time", text).WithHint("write 2026-01-31, 2026-01-31T08:00:00Z, or how long ago: 24h")
+		return time.Time{}, misused(fault.Newf(fault.Invalid, "%q is not a time", text).WithHint("write 2026-01-31, 2026-01-31T08:00:00Z, or how long ago: 24h"))
 	}
 	return now.Add(-time.Duration(ago)), nil
 }
