@@ -25,7 +25,7 @@ func TestDecisionJSON(t *testing.T) {
 		`{"effect":"deny","role":"a","match":{"schema":["secret"]},"permissions":["*"]}],` +
 		`"limits":{"max_session_ttl":"30h","max_connections":0,"client_idle_timeout":"0s","disconnect_expired_cert":false,"lock":"best_effort","record":"full","parallel_sets":"sibling","on_missing_grant":"refuse","allow_replication":false},` +
 		`"reasons":[{"effect":"allow","rule":"access","role":"a","text":"role a grants access"},{"effect":"allow","rule":"db_roles","role":"a","text":"db role reader comes from role a"},` +
-		`{"effect":"allow","rule":"create_db_user_mode","role":"a","text":"role a creates database users: keep"},{"effect":"limit","rule":"limits","role":"a","text":"certificates live at most 30h"}]}`
+		`{"effect":"allow","rule":"create_db_user_mode","role":"a","text":"role a creates database users: keep"},{"effect":"limit","rule":"limits","role":"a","text":"certificates and sessions live at most 30h"}]}`
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -11,7 +11,7 @@ import (
 // Limits are the options of a session, combined over all roles of the user and the
 // settings of the cluster.
 type Limits struct {
-	MaxSessionTTL         time.Duration           // the smallest; caps certificates
+	MaxSessionTTL         time.Duration           // the smallest; caps certificates and sessions
 	MaxConnections        int64                   // the smallest that is not zero; zero: unlimited
 	ClientIdleTimeout     time.Duration           // the smallest that is not zero; zero: never
 	DisconnectExpiredCert bool                    // if the cluster or any role says so
@@ -93,7 +93,7 @@ func (l *limited) reasons() []Reason {
 			out = append(out, Reason{Effect: EffectLimit, Rule: RuleLimits, Role: role, Text: fmt.Sprintf(format, value)})
 		}
 	}
-	note(l.ttlRole, "certificates live at most %s", resource.Duration(l.MaxSessionTTL))
+	note(l.ttlRole, "certificates and sessions live at most %s", resource.Duration(l.MaxSessionTTL))
 	note(l.connectionsRole, "at most %d connections", l.MaxConnections)
 	note(l.idleRole, "idle sessions end after %s", resource.Duration(l.ClientIdleTimeout))
 	note(l.expiredRole, "sessions end when the certificate expires: %t", l.DisconnectExpiredCert)

@@ -31,5 +31,6 @@ func (s *Server) admitConnection(sess *session) (admitted bool, err error) {
 		}
 	}
 	sess.admitted = true
+	sess.setLimits(sess.decision.Limits)
 	return true, nil
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,25 +47,90 @@ spec:
 	awaitAccount(t, env, "sleeper", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 }
 
-// TestSessionEndsWithTheLogin where policy says so.
+// TestSessionEndsWithTheLogin where policy says so, also when it begins to say so
+// while the session runs. That a planned end comes is TestSessionEndsAtItsMaximumLength.
 func TestSessionEndsWithTheLogin(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	env.Apply(t, `kind: role
+	disconnect := func(expired string) {
+		env.Apply(t, `kind: role
 version: v7
 metadata: {name: brief}
 spec:
-  options: {create_db_user_mode: best_effort_drop, disconnect_expired_cert: true}
+  options: {create_db_user_mode: best_effort_drop, disconnect_expired_cert: `+expired+`}
   allow: {db_labels: {"*": "*"}, db_names: ["*"]}
 `)
+	}
+	disconnect("false")
 	env.AddUser(t, "brief", []string{"brief"}, nil)
 	route := identity.Route{Database: "example"}
-	id := identity.Identity{User: "brief", Cluster: env.Cluster, Roles: []string{"brief"}, Route: route}
-	// It was issued an hour ago, for an hour and three seconds.
-	hourAgo := env.Authority(t, ca.User, func() time.Time { return time.Now().Add(3*time.Second - time.Hour) })
-	conn := testenv.Connect(t, env.As(t, "brief").DirectWith(t, route, forge(t, hourAgo, id)))
-	if got := awaitEnd(t, conn); got.Code != "57P01" || !contains(got.Message, "client certificate expired at") {
-		t.Errorf("the session ended with %s %s", got.Code, got.Message)
+	end := time.Now().Add(4 * time.Minute).Truncate(time.Second)
+	id := identity.Identity{User: "brief", Cluster: env.Cluster, Roles: []string{"brief"}, Route: route, LoginExpires: end}
+	cfg := env.As(t, "brief").DirectWith(t, route, forge(t, env.Authority(t, ca.User, time.Now), id))
+	var notices []*pgconn.Notice
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n) }
+	conn := testenv.Connect(t, cfg)
+	exec(t, conn, "SELECT 1")
+	if len(notices) > 0 {
+		t.Errorf("the session is going to end: %+v", notices[0])
 	}
-	awaitAccount(t, env, "brief", testenv.Account{})
+	disconnect("true")
+	testenv.Eventually(t, "the end is announced", func() bool {
+		exec(t, conn, "SELECT 1")
+		return len(notices) > 0
+	})
+	want := "client certificate expired at " + end.UTC().Format(time.RFC3339)
+	if n := notices[0]; !contains(n.Message, "ends in") || !contains(n.Detail, want) || !contains(n.Hint, "postern login") {
+		t.Errorf("announced as %+v", n)
+	}
+}
+
+// TestSessionEndsAtItsMaximumLength: it is announced, the statement that runs is
+// cancelled, and a limit that policy changes counts for sessions that run.
+func TestSessionEndsAtItsMaximumLength(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	limited := func(ttl string) {
+		env.Apply(t, `kind: role
+version: v7
+metadata: {name: shortstays}
+spec:
+  options: {create_db_user_mode: keep, max_session_ttl: `+ttl+`}
+  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
+`)
+	}
+	limited("8h")
+	env.AddUser(t, "shortstay", []string{"shortstays"}, nil)
+	cfg := env.As(t, "shortstay").Proxy(t, identity.Route{Database: "example", DatabaseName: "postgres"})
+	var notices []*pgconn.Notice
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n) }
+	conn := testenv.Connect(t, cfg)
+	exec(t, conn, "SELECT 1")
+	if len(notices) != 0 {
+		t.Errorf("told too early: %+v", notices[0])
+	}
+	limited("4m")
+	testenv.Eventually(t, "the end is announced", func() bool {
+		exec(t, conn, "SELECT 1")
+		return len(notices) > 0
+	})
+	if n := notices[0]; n.Severity != "NOTICE" || !contains(n.Message, "ends in") || n.Hint == "" {
+		t.Errorf("announced as %+v", n)
+	}
+	var ended error
+	var running sync.WaitGroup
+	running.Go(func() { _, ended = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
+	awaitQuery(t, env, "shortstay", "pg_sleep")
+	limited("1s")
+	running.Wait()
+	if pg, ok := errors.AsType[*pgconn.PgError](ended); !ok || pg.Code != "57P01" || pg.Severity != "FATAL" || !contains(pg.Message, "has lasted for 1s") || pg.Hint == "" {
+		t.Errorf("the session ended with %v", ended)
+	}
+	awaitAccount(t, env, "shortstay", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
+	if left := queries(t, env, "shortstay"); len(left) > 0 {
+		t.Errorf("%v still runs", left)
+	}
+	if event := env.AwaitAudit(t, 1, of("shortstay", "T3006I"))[0]; !contains(event.Text("reason"), "has lasted for 1s") {
+		t.Errorf("on record as %v", event)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // The reasons for which the agent ends a running session, as the client reads
@@ -26,6 +27,16 @@ func noticeMissing(missing *fault.Error) *pgwire.Error {
 		Severity: pgwire.SeverityNotice, Code: "01007",
 		Message: "not all object permissions were given: " + missing.Text,
 		Hint:    missing.Hint,
+	}
+}
+
+// noticeEnding tells a person that the session is going to end, and of what.
+func noticeEnding(left time.Duration, why *pgwire.Error) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityNotice, Code: "00000",
+		Message: fmt.Sprintf("this session ends in %s", left.Round(time.Second)),
+		Detail:  "Then it will say: " + why.Message,
+		Hint:    "Finish what you are doing. " + why.Hint,
 	}
 }
 
@@ -66,6 +77,14 @@ func endExpired(at time.Time) *pgwire.Error {
 		Severity: pgwire.SeverityFatal, Code: "57P01",
 		Message: "client certificate expired at " + at.UTC().Format(time.RFC3339),
 		Hint:    "Log in again with: postern login",
+	}
+}
+
+func endTooLong(limit time.Duration) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: fmt.Sprintf("terminating connection because the session has lasted for %s, as long as policy allows", resource.Duration(limit)),
+		Hint:    "Connect again. The limit is max_session_ttl of your roles.",
 	}
 }
 

@@ -60,8 +60,11 @@ type session struct {
 
 	offers chan []string // db roles that policy adds while the session runs; holds one
 
+	limitsChanged chan struct{} // holds one value when limits is new
+
 	mu     sync.Mutex // guards the fields below
-	held   []string   // db roles that the session was given; nil before it was
+	limits access.Limits
+	held   []string // db roles that the session was given; nil before it was
 	ending *pgwire.Error
 	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }
@@ -74,7 +77,10 @@ func (s *Server) handle(ctx context.Context, raw net.Conn) {
 	}
 	conn := tls.Server(raw, s.tlsConfig(ctx))
 	defer conn.Close()
-	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now(), offers: make(chan []string, 1)}
+	sess := &session{
+		agent: s, id: newID(), conn: conn, accepted: time.Now(),
+		offers: make(chan []string, 1), limitsChanged: make(chan struct{}, 1),
+	}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
 	sess.run(ctx)
 }

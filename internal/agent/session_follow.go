@@ -32,6 +32,7 @@ func (s *Server) recheckSession(sess *session, view View) {
 		sess.end(endRevoked(fault.Of(err)))
 		return
 	}
+	sess.setLimits(decision.Limits)
 	lost, gained := sess.compare(decision.DatabaseRoles)
 	switch {
 	case lost != nil:

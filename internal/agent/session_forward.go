@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/postern-db/postern/internal/pgwire"
 )
@@ -28,41 +27,4 @@ func (s *session) forward(ctx context.Context) error {
 		return &silent{result.Err}
 	}
 	return result.Err
-}
-
-// watchLimits ends the session when its certificate expires or its client has
-// been idle for too long, where policy says so.
-func (s *session) watchLimits(ctx context.Context, relay *pgwire.Relay) {
-	limits := s.decision.Limits
-	var expiry time.Time
-	if limits.DisconnectExpiredCert {
-		expiry = s.identity.LoginEnd()
-	}
-	if expiry.IsZero() && limits.ClientIdleTimeout == 0 {
-		return
-	}
-	for {
-		now := s.agent.now()
-		next := expiry
-		if limits.ClientIdleTimeout > 0 {
-			if idle := relay.LastClient().Add(limits.ClientIdleTimeout); next.IsZero() || idle.Before(next) {
-				next = idle
-			}
-		}
-		if !now.Before(next) {
-			break
-		}
-		timer := time.NewTimer(next.Sub(now))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
-	if !expiry.IsZero() && !s.agent.now().Before(expiry) {
-		s.end(endExpired(expiry))
-		return
-	}
-	s.end(endIdle(limits.ClientIdleTimeout))
 }
