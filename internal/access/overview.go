@@ -56,6 +56,22 @@ func (b *Bound) Overview(db *resource.Database, labels map[string]string) Overvi
 	return o
 }
 
+// AnyName returns a database name that is allowed, for questions whose answer does not
+// depend on it: what roles give does not. It is empty where none is allowed.
+func (o Overview) AnyName() string {
+	if len(o.AllowedNames) == 0 {
+		return ""
+	}
+	if o.AllowedNames[0] != "*" {
+		return o.AllowedNames[0]
+	}
+	name := "postgres"
+	for slices.Contains(o.DeniedNames, name) {
+		name += "_"
+	}
+	return name
+}
+
 // enumerate returns the values that roles which select the database allow, less
 // those that any role denies. With a wildcard among the allowed the denied ones
 // stay exceptions; with a wildcard among the denied nothing is left.

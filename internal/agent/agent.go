@@ -27,6 +27,8 @@ type View interface {
 	Decisions() *access.Policy
 	// User returns a user of this cluster.
 	User(name string) (*resource.User, bool)
+	// Users returns all users, sorted by name.
+	Users() []*resource.User
 	// Databases returns the registered databases.
 	Databases() []*resource.Database
 }

@@ -15,27 +15,37 @@ import (
 	"github.com/postern-db/postern/internal/resource"
 )
 
-// prepareBundle makes sure that there is a bundle with the object permissions of
-// the decision. Without an entry that allows something there is nothing to give.
-func (s *session) prepareBundle(ctx context.Context) error {
-	entries := s.decision.Permissions
-	if s.replication() == access.PhysicalReplication {
-		return nil // it has no use for objects
-	}
+// bundleWant returns the bundle that a decision needs in a logical database, or
+// nil: without an entry that allows something there is nothing to give.
+func (s *Server) bundleWant(d *database, dbname string, decision access.Decision) (*provision.BundleWant, error) {
+	entries := decision.Permissions
 	if !slices.ContainsFunc(entries, func(p access.Permission) bool { return p.Effect == access.EffectAllow }) {
-		return nil
+		return nil, nil
 	}
 	key, err := permissionsKey(entries)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.bundle, err = s.database.provisioner.Bundle(ctx, provision.BundleWant{
-		Database: s.startup.Database(),
+	return &provision.BundleWant{
+		Database: dbname,
 		Key:      key,
 		Roles:    rolesOf(entries),
-		Policy:   s.agent.objectPolicy(s.database, entries),
-		Warn:     s.decision.Limits.OnMissingGrant == resource.MissingGrantWarn,
-	})
+		Policy:   s.objectPolicy(d, entries),
+		Warn:     decision.Limits.OnMissingGrant == resource.MissingGrantWarn,
+	}, nil
+}
+
+// prepareBundle makes sure that there is a bundle with the object permissions of
+// the decision.
+func (s *session) prepareBundle(ctx context.Context) error {
+	if s.replication() == access.PhysicalReplication {
+		return nil // it has no use for objects
+	}
+	want, err := s.agent.bundleWant(s.database, s.startup.Database(), s.decision)
+	if err != nil || want == nil {
+		return err
+	}
+	s.bundle, err = s.database.provisioner.Bundle(ctx, *want)
 	if err != nil {
 		err = s.permissionsError(err)
 		s.permissionsUpdated(ctx, provision.BundleResult{}, err)

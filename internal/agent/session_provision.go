@@ -39,16 +39,11 @@ func (s *session) activate(ctx context.Context) (*provision.Lease, error) {
 	if err := s.prepareBundle(ctx); err != nil {
 		return nil, err
 	}
-	lease, err := s.database.provisioner.Activate(ctx, provision.Want{
-		User:         s.decision.DatabaseUser,
-		Roles:        s.decision.DatabaseRoles,
-		Bundle:       s.bundleRole(),
-		Mode:         provisionMode(s.decision.Mode),
-		Replication:  s.replication() != access.NoReplication && s.database.resource.Type() != resource.TypeRDS,
-		DatabaseName: s.provisioningDatabase(),
-		Chosen:       s.identity.Route.DatabaseRole != nil,
-		Alone:        s.decision.Limits.ParallelSets == resource.ParallelRefuse,
-	})
+	want := wantOf(s.decision, s.provisioningDatabase())
+	want.Bundle = s.bundleRole()
+	want.Replication = s.replication() != access.NoReplication && s.database.resource.Type() != resource.TypeRDS
+	want.Chosen = s.identity.Route.DatabaseRole != nil
+	lease, err := s.database.provisioner.Activate(ctx, want)
 	if err != nil {
 		return nil, s.activationError(err)
 	}
@@ -62,6 +57,17 @@ func (s *session) provisioningDatabase() string {
 		return "postgres"
 	}
 	return s.startup.Database()
+}
+
+// wantOf returns what a decision needs beside its bundle.
+func wantOf(d access.Decision, dbname string) provision.Want {
+	return provision.Want{
+		User:         d.DatabaseUser,
+		Roles:        d.DatabaseRoles,
+		Mode:         provisionMode(d.Mode),
+		DatabaseName: dbname,
+		Alone:        d.Limits.ParallelSets == resource.ParallelRefuse,
+	}
 }
 
 // activationError says what was tried, and keeps the kind, the SQLSTATE and the

@@ -16,8 +16,8 @@ func newDB(a *App) *cobra.Command {
 	cmd := group("db", "List databases and connect to them",
 		"List the databases that you may use, and connect to them.",
 		newDBList(a), newDBConnect(a), newDBLogin(a), newDBLogout(a), newDBEnv(a), newDBConfig(a))
-	if a.name == programName { // it speaks to the hub of this machine
-		cmd.AddCommand(withHubFlags(newDBDoctor)(a))
+	if a.name == programName { // they speak to the hub of this machine
+		cmd.AddCommand(withHubFlags(newDBDoctor)(a), withHubFlags(newDBPlan)(a), withHubFlags(newDBDrift)(a))
 	}
 	return cmd
 }

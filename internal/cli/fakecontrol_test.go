@@ -20,6 +20,8 @@ func (h *fakeHub) controlRoutes(mux *http.ServeMux) {
 		}, nil
 	})
 	handle(mux, api.DoctorDatabase(), examine)
+	handle(mux, api.PlanDatabase(), foretell)
+	handle(mux, api.DriftDatabase(), compare)
 	handle(mux, api.PutResources(), h.put)
 	handle(mux, api.ListResources(), func(_ *http.Request, in api.ListResourcesRequest) (api.ListResourcesResponse, error) {
 		h.mu.Lock()
@@ -85,6 +87,35 @@ func examine(_ *http.Request, in api.DoctorDatabaseRequest) (api.DoctorDatabaseR
 			api.Finding{Severity: api.SeverityError, Check: "namesake", Problem: "role bo exists", Breaks: "bo is refused", SQL: []string{group, `GRANT "g" TO "bo";`}},
 			api.Finding{Severity: "warning", Check: "login", Problem: "no line", HBA: []string{"hostssl all all ::/0 cert", "hostssl all all 0.0.0.0/0 cert"}},
 			advice)
+	}
+	return out, nil
+}
+
+// foretell plans something of every kind on example, and nothing on other databases.
+func foretell(r *http.Request, in api.PlanDatabaseRequest) (api.PlanDatabaseResponse, error) {
+	out := api.PlanDatabaseResponse{Mode: "keep", DatabaseName: in.DatabaseName, DatabaseUser: in.User, DatabaseRoles: in.DatabaseRoles, Exists: true, Sessions: 2}
+	if r.TLS != nil {
+		out.DatabaseUser = "oneself"
+	}
+	if in.Name == "example" {
+		out.Exists, out.Sessions, out.Bundle = false, 0, "postern-bundle-1"
+		out.Steps = []api.PlanStep{{SQL: `CREATE ROLE "al"`, Why: "it does not\x1bexist"}, {SQL: `GRANT "reader" TO "al"`, Why: "db_roles: role readers"}}
+		out.Missing, out.MissingHint = "SELECT on t1", "run as superuser: GRANT SELECT"
+	}
+	return out, nil
+}
+
+// compare finds something of every kind on example, and nothing on other databases.
+func compare(_ *http.Request, in api.DriftDatabaseRequest) (api.DriftDatabaseResponse, error) {
+	out := api.DriftDatabaseResponse{Deviations: []api.Deviation{}}
+	if in.Name == "example" {
+		out.Deviations = append(out.Deviations,
+			api.Deviation{
+				Role: "al", Check: "direct", Problem: "was granted rights", Matters: "it has them", Repair: "an agent", Database: "my ",
+				SQL: []string{`REVOKE SELECT ON t1 FROM "al";`, `REVOKE SELECT ON t2 FROM "al";`},
+			},
+			api.Deviation{Role: "al", Check: "direct", Problem: "odd\x1b[31m", Matters: "much"},
+			api.Deviation{Role: "bo", Check: "orphan", Problem: "belongs to no user", Matters: "clutter", SQL: []string{`DROP ROLE "bo";`}})
 	}
 	return out, nil
 }

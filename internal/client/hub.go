@@ -95,6 +95,12 @@ func (h *Hub) Databases(ctx context.Context, req api.ListDatabasesRequest) ([]ap
 	return resp.Databases, h.explain(err)
 }
 
+// PlanDatabase asks what a session of the user would change in PostgreSQL.
+func (h *Hub) PlanDatabase(ctx context.Context, req api.PlanDatabaseRequest) (api.PlanDatabaseResponse, error) {
+	resp, err := api.PlanDatabase().Call(ctx, h.caller, req)
+	return resp, h.explain(err)
+}
+
 // explain adds to a refused login how to renew it.
 func (h *Hub) explain(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unauthenticated && f.Hint == "" {

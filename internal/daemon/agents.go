@@ -46,8 +46,27 @@ func (a agents) Unserved(r *resource.Database) string {
 }
 
 func (a agents) Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error) {
-	if a.agent == nil { // and so no database is registered
-		return nil, fault.Newf(fault.NotFound, "database %q is not served here", database)
+	if a.agent == nil {
+		return nil, notServed(database)
 	}
 	return a.agent.Doctor(ctx, database, handouts)
+}
+
+func (a agents) Drift(ctx context.Context, database string) ([]api.Deviation, error) {
+	if a.agent == nil {
+		return nil, notServed(database)
+	}
+	return a.agent.Drift(ctx, database)
+}
+
+func (a agents) Plan(ctx context.Context, q api.PlanDatabaseRequest) (api.PlanDatabaseResponse, error) {
+	if a.agent == nil {
+		return api.PlanDatabaseResponse{}, notServed(q.Name)
+	}
+	return a.agent.Plan(ctx, q)
+}
+
+// notServed is the answer where no agent runs, and so no database is registered.
+func notServed(database string) error {
+	return fault.Newf(fault.NotFound, "database %q is not served here", database)
 }

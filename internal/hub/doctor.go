@@ -69,21 +69,9 @@ func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
 	}
 	h := api.Handout{Roles: o.DatabaseRoles, Databases: o.AllowedNames, Except: o.DeniedNames}
 	d := bound.Decide(access.Request{
-		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: anyName(o), MFAVerified: true,
+		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: o.AnyName(), MFAVerified: true,
 	})
 	h.Objects = slices.ContainsFunc(d.Permissions, func(p access.Permission) bool { return p.Effect == access.EffectAllow })
 	h.Replication = d.Limits.AllowReplication
 	return h, true
-}
-
-// anyName returns a database name that is allowed: what roles give does not depend on it.
-func anyName(o access.Overview) string {
-	if o.AllowedNames[0] != "*" {
-		return o.AllowedNames[0]
-	}
-	name := "postgres"
-	for slices.Contains(o.DeniedNames, name) {
-		name += "_"
-	}
-	return name
 }

@@ -72,6 +72,10 @@ type Agents interface {
 	Unserved(*resource.Database) string
 	// Doctor examines the server of a database. Errors have a kind.
 	Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error)
+	// Drift compares what is on the server of a database with policy. Errors have a kind.
+	Drift(ctx context.Context, database string) ([]api.Deviation, error)
+	// Plan shows what provisioning would do for a session. Errors have a kind.
+	Plan(ctx context.Context, q api.PlanDatabaseRequest) (api.PlanDatabaseResponse, error)
 }
 
 // Server is a hub. Its methods are safe for concurrent use.

@@ -39,6 +39,15 @@ func (v *View) User(name string) (*resource.User, bool) {
 	return u, ok
 }
 
+// Users returns all users, sorted by name.
+func (v *View) Users() []*resource.User {
+	users := make([]*resource.User, 0, len(v.users))
+	for _, name := range slices.Sorted(maps.Keys(v.users)) {
+		users = append(users, v.users[name])
+	}
+	return users
+}
+
 // views keeps the current View equal to the store.
 type views struct {
 	store store.Store

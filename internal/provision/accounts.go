@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,6 +115,22 @@ func (a *accounts) leased(user string) bool {
 	defer a.mu.Unlock()
 	e := a.byUser[user]
 	return e != nil && e.leases > 0
+}
+
+// needed returns the roles that sessions here need the user's account to hold, and
+// whether those are all the sessions that it has.
+func (a *accounts) needed(user string, sessions []uint32) (roles []string, all bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.byUser[user]
+	if e == nil || e.leases == 0 {
+		return nil, false
+	}
+	set, _, _ := strings.Cut(e.set, "\x00\x00") // what comes then is no role, see setOf
+	here := func(pid uint32) bool {
+		return slices.ContainsFunc(e.live, func(b backend) bool { return b.pid == pid })
+	}
+	return strings.Split(set, "\x00"), !slices.ContainsFunc(sessions, func(pid uint32) bool { return !here(pid) })
 }
 
 // end notes backends whose session has ended, and returns all of the account.

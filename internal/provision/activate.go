@@ -112,9 +112,9 @@ func (s *Server) activate(ctx context.Context, l *Lease, want target, may func(s
 			if err := may(have); err != nil {
 				return err
 			}
-			var stuck []membership
-			steps, stuck = plan(have, want)
-			return s.check(have, want, steps, stuck)
+			var over beyond
+			steps, over = plan(have, want)
+			return s.check(have, want, steps, over)
 		})
 	})
 	if err != nil || len(steps) == 0 {
@@ -140,8 +140,8 @@ func (s *Server) change(ctx context.Context, l *Lease, want target, have state, 
 			if err := may(have); err != nil {
 				return err
 			}
-			if steps, stuck := plan(have, want); len(steps) == 0 {
-				return s.check(have, want, steps, stuck)
+			if steps, over := plan(have, want); len(steps) == 0 {
+				return s.check(have, want, steps, over)
 			}
 		}
 		fresh = false

@@ -37,8 +37,8 @@ type transaction struct {
 // The steps go out in one round trip with the observation that verifies them; the
 // commit is the second.
 func (t *transaction) run(ctx context.Context, have state) error {
-	steps, stuck := plan(have, t.want)
-	if err := t.s.check(have, t.want, steps, stuck); err != nil {
+	steps, over := plan(have, t.want)
+	if err := t.s.check(have, t.want, steps, over); err != nil {
 		return err
 	}
 	if have.Account.exists() && (len(steps) == 0 || t.look || t.settle) {
@@ -65,8 +65,8 @@ func (t *transaction) rounds(ctx context.Context, steps []statement) error {
 				return err
 			}
 		}
-		steps, stuck := plan(have, t.want)
-		if err := t.s.check(have, t.want, steps, stuck); err != nil {
+		steps, over := plan(have, t.want)
+		if err := t.s.check(have, t.want, steps, over); err != nil {
 			return err
 		}
 		if len(steps) == 0 {

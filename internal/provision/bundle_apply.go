@@ -135,7 +135,7 @@ func (c *convergence) plan(ctx context.Context, conn *pgconn.PgConn) (possible [
 
 // planRole returns the statements on the role itself. A bundle that is
 // emptied is not marked as used.
-func (c *convergence) planRole(lock bool) []string {
+func (c *convergence) planRole(lock bool) []Step {
 	stamped := c.have.Role.Comment
 	if c.permissions != nil && commentIsOld(stamped, c.have.Now) {
 		stamped, lock = stampComment(c.comment, c.have.Now), true
@@ -156,7 +156,7 @@ func (c *convergence) giveUp(tried []change) {
 }
 
 // carryOut sends the statements and the observation that verifies them in one round trip.
-func (c *convergence) carryOut(ctx context.Context, conn *pgconn.PgConn, begun bool, steps []string, possible []change) error {
+func (c *convergence) carryOut(ctx context.Context, conn *pgconn.PgConn, begun bool, role []Step, possible []change) error {
 	var b batch
 	if !begun {
 		b.exec("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil)
@@ -167,7 +167,7 @@ func (c *convergence) carryOut(ctx context.Context, conn *pgconn.PgConn, begun b
 		}
 	}
 	c.created = c.created || !c.have.exists()
-	for _, sql := range append(steps, bundleStatements(c.name, possible)...) {
+	for _, sql := range append(sqlOf(role), bundleStatements(c.name, possible)...) {
 		b.exec(sql, func(_ *pgconn.Result, err error) error {
 			if err != nil {
 				return c.s.bundleFault(sql, err)
@@ -182,10 +182,16 @@ func (c *convergence) carryOut(ctx context.Context, conn *pgconn.PgConn, begun b
 
 // verdict refuses a bundle that has more than policy gives.
 func (c *convergence) verdict() error {
-	leftover := slices.Clone(c.have.strays)
-	if len(powersOfBundle(&c.have, c.name)) > 0 {
-		leftover = append(leftover, "attributes or memberships of the role itself")
+	if steps, over := powersOfBundle(&c.have, c.name); over || len(steps) > 0 {
+		return c.overfull("attributes or memberships of the role itself")
 	}
+	return c.overfull()
+}
+
+// overfull refuses a bundle with rights that the admin may not revoke: those named, those
+// that were found on objects, and those outside of what bundles have rights on.
+func (c *convergence) overfull(leftover ...string) error {
+	leftover = append(slices.Clone(c.have.strays), leftover...)
 	for _, s := range c.stuck {
 		leftover = append(leftover, objectWord(s.object)+" "+objectReference(s.object, s.reach.arguments))
 	}

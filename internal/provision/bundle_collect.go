@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,21 +12,27 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 )
 
-// unusedSQL lists the bundles that no database user holds and that the admin may drop,
-// with the logical databases in which they have privileges.
-const unusedSQL = `
+// bundlesSQL lists the bundles with the logical databases in which they have privileges; more
+// are further members of the object.
+func bundlesSQL(more ...string) string {
+	return `
 SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
   'name', r.rolname, 'comment', COALESCE(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), 'now', pg_catalog.clock_timestamp(),
   'databases', (SELECT pg_catalog.json_agg(DISTINCT d.datname) FROM pg_catalog.pg_shdepend s
     JOIN pg_catalog.pg_database d ON d.oid = CASE WHEN s.dbid = 0 THEN s.objid ELSE s.dbid END
     WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = r.oid
-      AND (s.dbid <> 0 OR s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass)))), '[]')
+      AND (s.dbid <> 0 OR s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass))` + strings.Join(append([]string{""}, more...), ", ") + `)), '[]')
 FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles r ON r.oid = m.member
-WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option
-  AND pg_catalog.starts_with(r.rolname, '` + bundlePrefix + `')
+WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option AND pg_catalog.starts_with(r.rolname, '` + bundlePrefix + `')`
+}
+
+// unusedSQL lists those that no database user holds and that the admin may drop.
+func unusedSQL() string {
+	return bundlesSQL() + `
   AND NOT pg_catalog.pg_is_in_recovery()
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members u WHERE u.roleid = r.oid AND NOT u.admin_option)
   AND (pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000 OR pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))`
+}
 
 // unusedBundle is a bundle that nobody holds.
 type unusedBundle struct {
@@ -40,7 +47,7 @@ func (s *Server) collect(ctx context.Context) {
 	database := s.sweepDatabase()
 	var found []unusedBundle
 	err := s.withConn(ctx, database, func(conn *pgconn.PgConn) error {
-		r := conn.ExecParams(ctx, unusedSQL, nil, nil, nil, nil).Read()
+		r := conn.ExecParams(ctx, unusedSQL(), nil, nil, nil, nil).Read()
 		if r.Err != nil {
 			return fmt.Errorf("look for unused bundles: %w", r.Err)
 		}

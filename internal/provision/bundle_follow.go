@@ -24,19 +24,17 @@ const followAfterUse = 10 * time.Minute
 // followBundles keeps the bundles in use equal to policy and schema, and drops
 // those that nobody uses, until ctx ends.
 func (s *Server) followBundles(ctx context.Context) {
-	nextCollection := time.Now().Add(s.cfg.SweepInterval)
-	for !s.rest(ctx, s.cfg.BundleInterval, nil) && ctx.Err() == nil {
-		followed := s.bundles.followed(time.Now().Add(-followAfterUse))
-		for _, e := range followed {
+	var nextRound time.Time // of what is done as often as a sweep
+	for ctx.Err() == nil {
+		for _, e := range s.bundles.followed(time.Now().Add(-followAfterUse)) {
 			s.followBundle(ctx, e)
 		}
-		for _, database := range s.bundles.directDue(followed, s.cfg.SweepInterval) {
-			s.removeDirect(ctx, database)
-		}
-		if time.Now().After(nextCollection) {
+		if now := time.Now(); now.After(nextRound) {
+			s.removeDirect(ctx)
 			s.collect(ctx)
-			nextCollection = time.Now().Add(s.cfg.SweepInterval)
+			nextRound = now.Add(s.cfg.SweepInterval)
 		}
+		s.rest(ctx, s.cfg.BundleInterval, nil)
 	}
 }
 

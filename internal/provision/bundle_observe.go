@@ -13,16 +13,13 @@ import (
 
 // bundleState is what the catalogs say about one bundle, in one logical database.
 type bundleState struct {
-	Version  int       `json:"version"`
-	Recovery bool      `json:"recovery"`
-	Now      time.Time `json:"now"`
-	Database string    `json:"database"`
-	Admin    struct {
-		Superuser  bool `json:"superuser"`
-		CreateRole bool `json:"createrole"`
-	} `json:"admin"`
-	Group group `json:"group"`
-	Role  struct {
+	Version  int        `json:"version"`
+	Recovery bool       `json:"recovery"`
+	Now      time.Time  `json:"now"`
+	Database string     `json:"database"`
+	Admin    attributes `json:"admin"`
+	Group    group      `json:"group"`
+	Role     struct {
 		OID        int64      `json:"oid"`
 		Marked     bool       `json:"marked"` // a member of the group, without ADMIN OPTION
 		AdminOf    bool       `json:"admin_of"`
@@ -88,7 +85,8 @@ const objectFilter = `n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`
 const relationKinds = `c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')`
 
 // bundleRoleSQL reads the role of a bundle. $1 is its name.
-const bundleRoleSQL = `
+func bundleRoleSQL() string {
+	return `
 WITH me AS (
   SELECT oid, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls
   FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
@@ -103,22 +101,24 @@ SELECT pg_catalog.json_build_object(
   'recovery', pg_catalog.pg_is_in_recovery(),
   'now', pg_catalog.clock_timestamp(),
   'database', (SELECT datname FROM db),
-  'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole)
-    FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER),
+  'admin', (SELECT ` + attributesObject("self") + ` FROM pg_catalog.pg_roles self WHERE rolname = CURRENT_USER),
   'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp),
   'role', (SELECT pg_catalog.json_build_object(
     'oid', me.oid::pg_catalog.int8,
     'marked', EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN grp ON m.roleid = grp.oid WHERE m.member = me.oid AND NOT m.admin_option),
     'admin_of', pg_catalog.pg_has_role(me.oid, 'MEMBER WITH ADMIN OPTION'),
     'login', rolcanlogin,
-    'attributes', pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole, 'createdb', rolcreatedb,
-      'replication', rolreplication, 'bypassrls', rolbypassrls),
+    'attributes', ` + attributesObject("me") + `,
     'comment', COALESCE(pg_catalog.shobj_description(me.oid, 'pg_authid'), ''),
     'member_of', (SELECT pg_catalog.json_agg(DISTINCT pg_catalog.pg_get_userbyid(m.roleid)) FROM pg_catalog.pg_auth_members m
       WHERE m.member = me.oid AND m.roleid NOT IN (SELECT oid FROM grp)),
     'users', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members m WHERE m.roleid = me.oid AND NOT m.admin_option)) FROM me),
   'acls', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_shdepend d, me
     WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.refobjid = me.oid AND d.deptype = 'a'))`
+}
+
+// strayElsewhere stands for a stray that cannot be named from here.
+const strayElsewhere = "an object in another database"
 
 // straysSQL lists privileges outside of what bundleObjectsSQL lists. They can only have been
 // given by hand.
@@ -129,7 +129,7 @@ WITH me AS (
   SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 )
 SELECT COALESCE(pg_catalog.json_agg(COALESCE(
-  CASE WHEN d.dbid IN (0, db.oid) THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) END, 'an object in another database')), '[]')
+  CASE WHEN d.dbid IN (0, db.oid) THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) END, '` + strayElsewhere + `')), '[]')
 FROM pg_catalog.pg_shdepend d CROSS JOIN me CROSS JOIN db
 LEFT JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
 LEFT JOIN pg_catalog.pg_proc p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
@@ -207,7 +207,7 @@ SELECT pg_catalog.concat_ws(' ',
 // changes in between is found the next time.
 func (b *batch) bundle(name string, into *bundleState, fingerprint *string) {
 	b.params(fingerprintSQL, [][]byte{[]byte(name)}, func(r *pgconn.Result) error { return oneText(r, fingerprint) })
-	b.params(bundleRoleSQL, [][]byte{[]byte(name)}, func(r *pgconn.Result) error {
+	b.params(bundleRoleSQL(), [][]byte{[]byte(name)}, func(r *pgconn.Result) error {
 		*into = bundleState{}
 		return decodeJSON(r, into)
 	})

@@ -6,11 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
-	"github.com/postern-db/postern/internal/resource"
 )
 
 // rights is what policy gives a bundle in one logical database.
@@ -182,110 +180,43 @@ func closedSchemas(objects []bundleObject) map[string]bool {
 	return closed
 }
 
-// objectsPerStatement bounds the length of a statement, and with it the time
-// until statement_timeout can stop it.
-const objectsPerStatement = 500
-
-// bundleStatements turns changes into SQL, many objects of one kind in each
-// statement; what is taken comes before what is given.
-func bundleStatements(bundle string, changes []change) []string {
-	type key struct {
-		verb string
-		word string
-		p    privileges
-	}
-	var order []key
-	lists := map[key][]string{}
-	add := func(verb string, c *change, p privileges) {
-		if p == 0 {
-			return
-		}
-		k := key{verb, objectWord(c.object), p}
-		if lists[k] == nil {
-			order = append(order, k)
-		}
-		lists[k] = append(lists[k], objectReference(c.object, c.reach.arguments))
-	}
-	for i := range changes {
-		add("REVOKE ", &changes[i], changes[i].revoke)
-	}
-	for i := range changes {
-		add("REVOKE GRANT OPTION FOR ", &changes[i], changes[i].unoption)
-	}
-	for i := range changes {
-		add("GRANT ", &changes[i], changes[i].grant)
-	}
-	var statements []string
-	for _, k := range order {
-		end := " TO " + quote(bundle)
-		if k.verb != "GRANT " {
-			end = " FROM " + quote(bundle) + " CASCADE" // what was handed on with a right that nobody should have had
-		}
-		for chunk := range slices.Chunk(lists[k], objectsPerStatement) {
-			statements = append(statements, k.verb+k.p.String()+" ON "+k.word+" "+strings.Join(chunk, ", ")+end)
-		}
-	}
-	return statements
-}
-
-// objectWord is what GRANT calls a kind of object.
-func objectWord(o *bundleObject) string {
-	switch o.kind {
-	case resource.ObjectSequence:
-		return "SEQUENCE"
-	case resource.ObjectFunction:
-		return "FUNCTION"
-	case resource.ObjectProcedure:
-		return "PROCEDURE"
-	case kindSchema:
-		return "SCHEMA"
-	case kindDatabase:
-		return "DATABASE"
-	}
-	return "TABLE"
-}
-
-// objectReference is the object as GRANT names it. The arguments of a routine
-// come from PostgreSQL, quoted.
-func objectReference(o *bundleObject, arguments string) string {
-	switch o.class {
-	case classSchema, classDatabase:
-		return quote(o.name)
-	case classRoutine:
-		return quote(o.schema) + "." + quote(o.name) + "(" + arguments + ")"
-	case classRelation:
-	}
-	return quote(o.schema) + "." + quote(o.name)
-}
-
 // planBundleRole returns the statements that make the role of a bundle what it
 // must be. For a role that exists the first writes the comment, which takes its
 // lock; without need for that, and when nothing differs, there are none.
-func planBundleRole(have *bundleState, name, comment string, lock bool) []string {
+func planBundleRole(have *bundleState, name, comment string, lock bool) []Step {
+	described := Step{commentOnRole(name, comment), "says what the bundle is for and when it was last used, and takes its lock"}
 	if !have.exists() {
-		var steps []string
+		var steps []Step
 		if !have.Group.Exists {
-			steps = append(steps, "CREATE ROLE "+quote(BundleGroup)+" NOLOGIN")
+			steps = append(steps, Step{"CREATE ROLE " + quote(BundleGroup) + " NOLOGIN", "bundles are the members of this role, and it does not exist"})
 		}
-		return append(steps, "CREATE ROLE "+quote(name)+" NOLOGIN IN ROLE "+quote(BundleGroup), commentOnRole(name, comment))
+		return append(steps, Step{
+			"CREATE ROLE " + quote(name) + " NOLOGIN IN ROLE " + quote(BundleGroup),
+			"nobody has had these db_permissions in this database lately: they have no bundle",
+		}, described)
 	}
-	steps := powersOfBundle(have, name)
+	steps, _ := powersOfBundle(have, name)
 	if len(steps) == 0 && !lock {
 		return nil
 	}
-	return slices.Insert(steps, 0, commentOnRole(name, comment))
+	return slices.Insert(steps, 0, described)
 }
 
-// powersOfBundle returns the statements that take from a bundle what is no object permission.
-func powersOfBundle(have *bundleState, name string) []string {
-	var steps []string
-	if words := attributeWords(account{Login: have.Role.Login, Inherit: true, Attributes: have.Role.Attributes}, target{}); len(words) > 0 {
-		steps = append(steps, "ALTER ROLE "+quote(name)+" "+strings.Join(words, " "))
+// powersOfBundle returns the statements that take from a bundle what is no object
+// permission, and reports whether the admin may not take all of it.
+func powersOfBundle(have *bundleState, name string) (steps []Step, over bool) {
+	const why = "somebody gave it to the bundle, which holds object permissions and nothing else"
+	var beyond beyond
+	role := state{Version: have.Version, Admin: have.Admin, Account: account{
+		Login: have.Role.Login, Inherit: true, ConnLimit: unlimited, Attributes: have.Role.Attributes,
+	}}
+	if words := attributeWords(role, target{}, &beyond); len(words) > 0 {
+		steps = append(steps, Step{statement{action: alter, user: name, words: words}.String(), why})
 	}
 	for _, role := range have.Role.MemberOf {
-		steps = append(steps, "REVOKE "+quote(role)+" FROM "+quote(name))
+		steps = append(steps, Step{"REVOKE " + quote(role) + " FROM " + quote(name), why})
 	}
-	return steps
+	return steps, beyond.rights()
 }
 
 func commentOnRole(name, text string) string {

@@ -18,7 +18,6 @@ type bundles struct {
 
 	mu     sync.Mutex // guards the maps and the marked fields of the entries
 	byName map[string]*bundleEntry
-	looked map[string]time.Time // for direct grants, by logical database
 }
 
 // bundleEntry is one bundle that sessions here use, or did not long ago.
@@ -36,7 +35,7 @@ type bundleEntry struct {
 }
 
 func newBundles() *bundles {
-	return &bundles{writing: semaphore.NewWeighted(1), byName: map[string]*bundleEntry{}, looked: map[string]time.Time{}}
+	return &bundles{writing: semaphore.NewWeighted(1), byName: map[string]*bundleEntry{}}
 }
 
 // use returns the entry of a bundle, which must be left again.

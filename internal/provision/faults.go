@@ -46,8 +46,8 @@ func tooLate(cause error) error {
 }
 
 // check refuses a plan that the admin may not carry out, or that must not be,
-// with the SQL that repairs it. steps and stuck are what plan returned.
-func (s *Server) check(have state, want target, steps []statement, stuck []membership) error {
+// with the SQL that repairs it. steps and over are what plan returned.
+func (s *Server) check(have state, want target, steps []statement, over beyond) error {
 	acc := have.Account
 	switch {
 	case have.Recovery:
@@ -57,7 +57,7 @@ func (s *Server) check(have state, want target, steps []statement, stuck []membe
 			fmt.Sprintf("user %q already exists in this PostgreSQL database and is not managed by Postern", want.user)).
 			WithHint("rename that role, or hand it over to Postern, which then sets its roles and disables it between sessions: GRANT " +
 				quote(Group) + " TO " + quote(want.user) + ";")
-	case len(steps) == 0 && len(stuck) == 0:
+	case len(steps) == 0 && !over.rights():
 		return nil
 	}
 	for _, r := range have.Roles {
@@ -85,41 +85,27 @@ func (s *Server) check(have state, want target, steps []statement, stuck []membe
 				WithHint("run as superuser: " + grantAdminSQL(missing, s.cfg.AdminName))
 		}
 	}
-	if len(stuck) > 0 && want.login {
-		return stuckFault(want.user, stuck)
+	if over.rights() && want.login {
+		return over.fault(want.user)
 	}
 	return nil
 }
 
-// checkReplication refuses a plan that gives or takes the attribute where the
-// admin may not: before version 16 that is for superusers, since then for admins
-// that have it themselves.
+// checkReplication refuses a plan that gives the attribute where the admin may not:
+// before version 16 that is for superusers, since then for admins that have it
+// themselves. Who may take it away: see [attributeWords].
 func (s *Server) checkReplication(have state, steps []statement) error {
-	var user string
-	gives, takes := false, false
-	for _, step := range steps {
-		gives = gives || slices.Contains(step.words, replicationWord)
-		takes = takes || slices.Contains(step.words, "NO"+replicationWord)
-		if gives || takes {
-			user = step.user
-			break
-		}
-	}
-	if user == "" || have.Version >= version16 && have.Admin.Replication {
+	gives := slices.ContainsFunc(steps, func(step statement) bool { return slices.Contains(step.words, replicationWord) })
+	if !gives || have.Version >= version16 && have.Admin.Replication {
 		return nil
 	}
 	f := refusal(fault.Denied, codeInsufficientRights,
-		fmt.Sprintf("the admin user %q may not change who may replicate: it lacks REPLICATION", s.cfg.AdminName)).
-		WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " REPLICATION;")
-	switch {
-	case have.Version >= version16:
-	case takes:
-		return f.WithHint("before PostgreSQL 16 only superusers may; run as one: ALTER ROLE " + quote(user) + " NOREPLICATION;")
-	default:
-		return f.WithHint("before PostgreSQL 16 only superusers give REPLICATION to others; make an account by hand and name it in db_users " +
-			"of a role without automatic users: CREATE ROLE replicator LOGIN REPLICATION;")
+		fmt.Sprintf("the admin user %q may not change who may replicate: it lacks REPLICATION", s.cfg.AdminName))
+	if have.Version >= version16 {
+		return f.WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " REPLICATION;")
 	}
-	return f
+	return f.WithHint("before PostgreSQL 16 only superusers give REPLICATION to others; make an account by hand and name it in db_users " +
+		"of a role without automatic users: CREATE ROLE replicator LOGIN REPLICATION;")
 }
 
 // lackingAdminOption returns the roles on which the steps need ADMIN OPTION, as
@@ -132,7 +118,7 @@ func lackingAdminOption(have state, steps []statement) []string {
 			if have.Group.Exists && !have.Group.AdminOf {
 				missing = append(missing, Group)
 			}
-		case comment, alter, drop:
+		case comment, alter, reset, drop:
 			if have.Account.exists() && !have.Account.AdminOf {
 				missing = append(missing, step.user)
 			}
@@ -140,22 +126,11 @@ func lackingAdminOption(have state, steps []statement) []string {
 			if i := slices.IndexFunc(have.Roles, func(r role) bool { return r.Name == step.role }); i >= 0 && !have.Roles[i].AdminOf {
 				missing = append(missing, step.role)
 			}
-		case createGroup, revoke, disown: // a revoke that is not allowed was never planned, and disown is for older versions
+		case createGroup, revoke, disown: // one that is not allowed was never planned
 		}
 	}
 	slices.Sort(missing)
 	return slices.Compact(missing)
-}
-
-// stuckFault says which memberships are too many and who can end them.
-func stuckFault(user string, stuck []membership) *fault.Error {
-	var sql []string
-	for _, m := range stuck {
-		sql = append(sql, "REVOKE "+quote(m.Role)+" FROM "+quote(user)+" GRANTED BY "+quote(m.Grantor)+";")
-	}
-	return refusal(fault.Conflict, codeInsufficientRights,
-		fmt.Sprintf("user %q holds roles that policy does not give it and that the admin user may not revoke", user)).
-		WithHint("run as superuser: " + strings.Join(sql, " "))
 }
 
 func readOnlyFault(cause error) *fault.Error {
@@ -209,7 +184,7 @@ func (s *Server) applyFault(step statement, err error) error {
 			return f.WithHint("run as superuser: " + grantAdminSQL([]string{step.role}, s.cfg.AdminName))
 		case createGroup:
 			return f.WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " CREATEROLE;")
-		case createAccount, comment, alter, disown, drop:
+		case createAccount, comment, alter, reset, disown, drop:
 			return f.WithHint("the statement was: " + sql + "; run as superuser what the admin user " + quote(s.cfg.AdminName) + " may not")
 		}
 		return f

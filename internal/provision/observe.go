@@ -10,20 +10,14 @@ import (
 
 // state is what the catalogs say about one account, and what the admin may do about it.
 type state struct {
-	Version  int     `json:"version"`  // server_version_num: 150018
-	Recovery bool    `json:"recovery"` // a replica
-	Soon     string  `json:"soon"`     // a bit less than a minute ahead by the server's clock, in UTC, without fractions
-	Admin    admin   `json:"admin"`
-	Group    group   `json:"group"`
-	Account  account `json:"account"`
-	Roles    []role  `json:"roles"` // those asked for
-}
-
-type admin struct {
-	Name        string `json:"name"`
-	Superuser   bool   `json:"superuser"`
-	CreateRole  bool   `json:"createrole"`
-	Replication bool   `json:"replication"`
+	Version  int    `json:"version"`  // server_version_num: 150018
+	Recovery bool   `json:"recovery"` // a replica
+	Soon     string `json:"soon"`     // a bit less than a minute ahead by the server's clock, in UTC, without fractions
+	// Admin is what the admin may do: since version 16 only who has a power may give and take it.
+	Admin   attributes `json:"admin"`
+	Group   group      `json:"group"`
+	Account account    `json:"account"`
+	Roles   []role     `json:"roles"` // those asked for
 }
 
 type group struct {
@@ -33,6 +27,7 @@ type group struct {
 
 // account is the role with the user's name.
 type account struct {
+	Name        string        `json:"name"`
 	OID         uint32        `json:"oid"` // 0: there is none
 	Managed     bool          `json:"managed"`
 	AdminOf     bool          `json:"admin_of"` // the admin has ADMIN OPTION on it
@@ -43,9 +38,11 @@ type account struct {
 	Memberships []membership  `json:"memberships"` // direct ones, without the group
 	Sessions    []uint32      `json:"sessions"`    // process ids of its backends
 	Password    passwordState `json:"password"`
-	// Heirs are members of the account. Before version 15 everybody may make others
-	// members of the own role, who then have its rights.
-	Heirs []string `json:"heirs"`
+	ConnLimit   int           `json:"conn_limit"` // -1: none
+	Settings    []setting     `json:"settings"`
+	// Heirs are members of the account, who then have its rights. Administrators, who hold
+	// it with ADMIN OPTION, are none. Before version 15 everybody may hand on the own role.
+	Heirs []heir `json:"heirs"`
 }
 
 func (a account) exists() bool { return a.OID != 0 }
@@ -55,6 +52,20 @@ type passwordState struct {
 	Dated bool `json:"dated"` // a password would be valid for a time, not for ever and not never
 	Open  bool `json:"open"`  // that time is not over
 	Mark  int  `json:"mark"`  // its microseconds, which tell whose password it is
+}
+
+// setting is a default of a parameter that ALTER ROLE … SET left for the account.
+type setting struct {
+	Database  string `json:"database"` // the logical database it is for; empty: all
+	Text      string `json:"text"`     // name=value
+	Revocable bool   `json:"revocable"`
+}
+
+// heir is a row of pg_auth_members about somebody who holds the account.
+type heir struct {
+	Role      string `json:"role"`
+	Grantor   string `json:"grantor"`
+	Revocable bool   `json:"revocable"` // the admin may act for the grantor
 }
 
 // attributes are the powers that no managed account has, but for Replication while
@@ -97,72 +108,6 @@ type role struct {
 	AdminOf   bool   `json:"admin_of"` // the admin has ADMIN OPTION on it
 }
 
-// observeSQL reads everything a plan needs. $1 is the account's name, $2 the
-// roles asked for as JSON. The columns of pg_auth_members that came with version 16
-// are read through to_jsonb, so that one text suits every version. pg_roles is
-// used because pg_authid is for superusers only.
-const observeSQL = `
-WITH self AS (
-  SELECT oid, rolname, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
-), grp AS (
-  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
-  FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
-), acc AS (
-  SELECT oid, rolcanlogin, rolinherit, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolvaliduntil
-  FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
-), held AS (
-  SELECT m.roleid, m.grantor, m.admin_option,
-    COALESCE((pg_catalog.to_jsonb(m) ->> 'inherit_option')::pg_catalog.bool, true) AS inherit_option,
-    COALESCE((pg_catalog.to_jsonb(m) ->> 'set_option')::pg_catalog.bool, true) AS set_option
-  FROM pg_catalog.pg_auth_members m JOIN acc ON m.member = acc.oid
-)
-SELECT pg_catalog.json_build_object(
-  'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-  'recovery', pg_catalog.pg_is_in_recovery(),
-  'soon', pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.clock_timestamp() + '59 seconds'::pg_catalog.interval), 'YYYY-MM-DD HH24:MI:SS'),
-  'admin', (SELECT pg_catalog.json_build_object('name', rolname, 'superuser', rolsuper, 'createrole', rolcreaterole,
-    'replication', rolreplication) FROM self),
-  'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp),
-  'account', (SELECT pg_catalog.json_build_object(
-    'oid', acc.oid::pg_catalog.int8,
-    'managed', acc.oid <> (SELECT oid FROM self) AND COALESCE(
-      (SELECT pg_catalog.bool_and(NOT held.admin_option) FROM held JOIN grp ON held.roleid = grp.oid), false),
-    'admin_of', pg_catalog.pg_has_role(acc.oid, 'MEMBER WITH ADMIN OPTION'),
-    'login', acc.rolcanlogin,
-    'inherit', acc.rolinherit,
-    'password', pg_catalog.json_build_object(
-      'dated', COALESCE(pg_catalog.isfinite(acc.rolvaliduntil), false),
-      'open', COALESCE(pg_catalog.isfinite(acc.rolvaliduntil) AND acc.rolvaliduntil > pg_catalog.clock_timestamp(), false),
-      'mark', CASE WHEN pg_catalog.isfinite(acc.rolvaliduntil)
-        THEN pg_catalog.to_char(acc.rolvaliduntil, 'US')::pg_catalog.int4 ELSE 0 END),
-    'attributes', pg_catalog.json_build_object(
-      'superuser', acc.rolsuper, 'createrole', acc.rolcreaterole, 'createdb', acc.rolcreatedb,
-      'replication', acc.rolreplication, 'bypassrls', acc.rolbypassrls),
-    'comment', COALESCE((SELECT d.description FROM pg_catalog.pg_shdescription d
-      WHERE d.objoid = acc.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass), ''),
-    'memberships', (
-      SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-          'role', pg_catalog.pg_get_userbyid(held.roleid), 'grantor', pg_catalog.pg_get_userbyid(held.grantor),
-          'admin', held.admin_option, 'inherit', held.inherit_option, 'set', held.set_option,
-          'bundle', EXISTS (SELECT FROM pg_catalog.pg_auth_members b JOIN pg_catalog.pg_roles g ON g.oid = b.roleid
-            WHERE b.member = held.roleid AND NOT b.admin_option AND g.rolname = '` + BundleGroup + `'),
-          'revocable', (SELECT rolsuper FROM self)
-            OR pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
-            OR pg_catalog.pg_has_role(held.roleid, 'MEMBER WITH ADMIN OPTION') AND COALESCE(
-              (SELECT pg_catalog.pg_has_role(g.oid, 'USAGE') FROM pg_catalog.pg_roles g WHERE g.oid = held.grantor), false)))
-      FROM held WHERE held.roleid NOT IN (SELECT oid FROM grp)),
-    'heirs', (SELECT pg_catalog.json_agg(pg_catalog.pg_get_userbyid(h.member)) FROM pg_catalog.pg_auth_members h
-      WHERE h.roleid = acc.oid AND NOT h.admin_option AND h.member <> (SELECT oid FROM self)
-        AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 150000),
-    'sessions', (SELECT pg_catalog.json_agg(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = acc.oid))
-    FROM acc),
-  'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-      'name', asked.name, 'exists', r.oid IS NOT NULL, 'superuser', COALESCE(r.rolsuper, false),
-      'admin_of', COALESCE(pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'), false)))
-    FROM pg_catalog.json_array_elements_text($2::pg_catalog.json) AS asked(name)
-    LEFT JOIN pg_catalog.pg_roles r ON r.rolname = asked.name::pg_catalog.name)
-)`
-
 // The names of the statements that every admin connection has prepared.
 const (
 	observeStatement = "postern_observe"
@@ -186,7 +131,7 @@ const setupSQL = `SELECT
 func prepare(ctx context.Context, conn *pgconn.PgConn) error {
 	p := conn.StartPipeline(ctx)
 	p.SendQueryParams(setupSQL, nil, nil, nil, nil)
-	p.SendPrepare(observeStatement, observeSQL, nil)
+	p.SendPrepare(observeStatement, observeSQL(), nil)
 	p.SendPrepare(virtualStatement, virtualSQL, nil)
 	p.SendPrepare(knownStatement, knownSQL, nil)
 	return errors.Join(p.Sync(), p.Close())

@@ -6,14 +6,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 )
 
 // have builds a state: an account with what is said about it.
 func have(version int, change ...func(*account)) state {
-	s := state{Version: version, Group: group{Exists: true, AdminOf: true}}
+	s := state{Version: version, Admin: attributes{CreateRole: true}, Group: group{Exists: true, AdminOf: true}}
 	if len(change) > 0 {
-		s.Account = account{OID: 1, Managed: true, AdminOf: true, Inherit: true}
+		s.Account = account{OID: 1, Managed: true, AdminOf: true, Inherit: true, ConnLimit: unlimited}
 	}
 	for _, c := range change {
 		c(&s.Account)
@@ -22,13 +23,23 @@ func have(version int, change ...func(*account)) state {
 }
 
 // replicating is an account that may, under an admin.
-func replicating(by admin) state {
+func replicating(by attributes) state {
 	s := have(160000, loggedIn, func(a *account) { a.Attributes.Replication = true })
 	s.Admin = by
 	return s
 }
 
 func loggedIn(a *account) { a.Login = true }
+
+// powerful is an account that can log in and has every power, seen by an admin with some.
+func powerful(version int, admin attributes, change ...func(*account)) state {
+	s := have(version, append([]func(*account){loggedIn, func(a *account) {
+		a.Inherit = false
+		a.Attributes = attributes{Superuser: true, CreateRole: true, CreateDB: true, Replication: true, BypassRLS: true}
+	}}, change...)...)
+	s.Admin = admin
+	return s
+}
 
 func holds(role string, options ...func(*membership)) func(*account) {
 	m := membership{Role: role, Grantor: "admin", Inherit: true, Set: true, Revocable: true}
@@ -55,11 +66,11 @@ func TestPlan(t *testing.T) {
 		options = " WITH ADMIN FALSE, INHERIT TRUE, SET TRUE"
 	)
 	tests := []struct {
-		name  string
-		have  state
-		want  target
-		plan  []string
-		stuck int
+		name string
+		have state
+		want target
+		plan []string
+		over []string // what a superuser would have to do
 	}{
 		{name: "no group, no account", have: state{Version: 150000}, want: on, plan: []string{
 			group, create, `GRANT "reader" TO "alice"`, `GRANT "writer" TO "alice"`,
@@ -90,21 +101,49 @@ func TestPlan(t *testing.T) {
 		},
 		{
 			name: "granted by somebody out of reach", have: have(160000, loggedIn, holds("reader"), holds("writer"), holds("root", foreign)),
-			want: on, stuck: 1,
+			want: on, over: []string{`REVOKE "root" FROM "alice" GRANTED BY "admin";`},
 		},
 		{name: "replicates", have: have(160000, loggedIn), want: target{user: "alice", login: true, replication: true}, plan: []string{
 			lock, `ALTER ROLE "alice" REPLICATION`,
 		}},
-		{name: "replicated", have: replicating(admin{Replication: true}), want: off, plan: []string{
+		{name: "replicated", have: replicating(attributes{Replication: true}), want: off, plan: []string{
 			lock, `ALTER ROLE "alice" NOLOGIN PASSWORD NULL NOREPLICATION`,
 		}},
-		{name: "replicated, and the admin may not change that", have: replicating(admin{}), want: off, plan: []string{lock, nologin}},
-		{name: "powers", have: have(150000, loggedIn, func(a *account) {
-			a.Inherit = false
-			a.Attributes = attributes{Superuser: true, CreateRole: true, CreateDB: true, Replication: true, BypassRLS: true}
-		}), want: target{user: "alice", login: true}, plan: []string{
+		{
+			name: "replicated, and the admin may not change that", have: replicating(attributes{}), want: off, plan: []string{lock, nologin},
+			over: []string{`ALTER ROLE "alice" NOREPLICATION;`},
+		},
+		{name: "powers, of a superuser", have: powerful(160000, attributes{Superuser: true}), want: target{user: "alice", login: true}, plan: []string{
 			lock, `ALTER ROLE "alice" NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS INHERIT`,
 		}},
+		{name: "powers that the admin has", have: powerful(160000, attributes{CreateRole: true, CreateDB: true}, func(a *account) {
+			a.Attributes.Superuser, a.Attributes.Replication = false, false
+		}), want: target{user: "alice"}, plan: []string{
+			lock, `ALTER ROLE "alice" NOLOGIN PASSWORD NULL NOCREATEROLE NOCREATEDB INHERIT`,
+		}, over: []string{`ALTER ROLE "alice" NOBYPASSRLS;`}},
+		{name: "powers before 16", have: powerful(150000, attributes{CreateRole: true}, func(a *account) {
+			a.Attributes.Superuser, a.Attributes.Replication = false, false
+		}), want: target{user: "alice"}, plan: []string{
+			lock, `ALTER ROLE "alice" NOLOGIN PASSWORD NULL NOCREATEROLE NOCREATEDB INHERIT`,
+		}, over: []string{`ALTER ROLE "alice" NOBYPASSRLS;`}},
+		{
+			name: "a superuser is out of reach", have: powerful(180000, attributes{CreateRole: true}), want: target{user: "alice"},
+			over: []string{`ALTER ROLE "alice" NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS;`},
+		},
+		{name: "limits", have: have(160000, loggedIn, func(a *account) { a.ConnLimit, a.Password.Dated = 0, true }), want: target{user: "alice", login: true}, plan: []string{
+			lock, `ALTER ROLE "alice" PASSWORD NULL VALID UNTIL '-infinity' CONNECTION LIMIT -1`,
+		}},
+		{name: "settings", have: have(160000, func(a *account) {
+			a.Settings = []setting{
+				{Database: "shop", Text: "role=dba", Revocable: true},
+				{Text: "work_mem=1GB", Revocable: true},
+				{Text: "jit=off", Revocable: true},
+				{Database: "x", Text: "log_statement=none"},
+			}
+		}), want: off, plan: []string{lock, `ALTER ROLE "alice" RESET ALL`, `ALTER ROLE "alice" IN DATABASE "shop" RESET ALL`}},
+		{name: "heirs", have: have(160000, func(a *account) {
+			a.Heirs = []heir{{Role: "mallory", Grantor: "admin", Revocable: true}, {Role: "eve", Grantor: "postgres"}}
+		}), want: off, plan: []string{lock, `REVOKE "alice" FROM "mallory" GRANTED BY "admin"`}},
 		{name: "now kept", have: have(160000, loggedIn, func(a *account) { a.Comment = dropMarker }), want: target{user: "alice", login: true}, plan: []string{lock}},
 		{name: "now dropped", have: have(160000, loggedIn), want: target{user: "alice", login: true, drop: true}, plan: []string{marked}},
 		{name: "somebody's comment stays", have: have(160000, loggedIn, func(a *account) { a.Comment = "it's Al" }), want: off, plan: []string{
@@ -115,12 +154,12 @@ func TestPlan(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			steps, stuck := plan(tt.have, tt.want)
+			steps, over := plan(tt.have, tt.want)
 			if diff := cmp.Diff(append([]string{}, tt.plan...), texts(steps)); diff != "" {
 				t.Errorf("plan differs (-want +got):\n%s", diff)
 			}
-			if len(stuck) != tt.stuck {
-				t.Errorf("stuck %v, want %d", stuck, tt.stuck)
+			if diff := cmp.Diff(tt.over, over.sql("alice")); diff != "" {
+				t.Errorf("what is out of reach differs (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -141,10 +180,14 @@ func model(s state, steps []statement) (state, error) {
 			if acc.exists() || !s.Group.Exists {
 				return s, fmt.Errorf("%v: exists, or no group", step)
 			}
-			acc = account{OID: 2, Managed: true, Inherit: true, Login: slices.Contains(step.words, "LOGIN")}
+			acc = account{OID: 2, Managed: true, Inherit: true, ConnLimit: unlimited, Login: slices.Contains(step.words, "LOGIN")}
 			acc.Attributes.Replication = slices.Contains(step.words, "REPLICATION")
 		case disown:
-			acc.Heirs = slices.DeleteFunc(slices.Clone(acc.Heirs), func(h string) bool { return h == step.role })
+			acc.Heirs = slices.DeleteFunc(slices.Clone(acc.Heirs), func(h heir) bool {
+				return h.Role == step.role && (s.Version < version16 || h.Grantor == step.grantor)
+			})
+		case reset:
+			acc.Settings = slices.DeleteFunc(slices.Clone(acc.Settings), func(x setting) bool { return x.Database == step.database && x.Revocable })
 		case comment:
 			acc.Comment = step.text
 		case alter:
@@ -156,6 +199,10 @@ func model(s state, steps []statement) (state, error) {
 					acc.Login = false
 				case "INHERIT":
 					acc.Inherit = true
+				case "CONNECTION LIMIT -1":
+					acc.ConnLimit = unlimited
+				case "VALID UNTIL '-infinity'":
+					acc.Password.Dated = false
 				case "NOSUPERUSER":
 					acc.Attributes.Superuser = false
 				case "NOCREATEROLE":
@@ -173,7 +220,7 @@ func model(s state, steps []statement) (state, error) {
 		case revoke:
 			before := len(acc.Memberships)
 			acc.Memberships = slices.DeleteFunc(acc.Memberships, func(m membership) bool {
-				return m.Role == step.role && (s.Version < version16 || m.Grantor == step.held.Grantor)
+				return m.Role == step.role && (s.Version < version16 || m.Grantor == step.grantor)
 			})
 			if len(acc.Memberships) == before {
 				return s, fmt.Errorf("%v: no such membership", step)
@@ -197,6 +244,8 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := state{Version: rapid.SampledFrom([]int{130000, 159999, 160000, 180004}).Draw(t, "version")}
 		s.Group.Exists = rapid.Bool().Draw(t, "group")
+		s.Admin = drawAttributes(t, "admin ")
+		s.Admin.CreateRole = true
 		if s.Group.Exists && rapid.Bool().Draw(t, "account") {
 			s.Account = drawAccount(t, s.Version, names)
 		}
@@ -205,30 +254,37 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 			keepRoles: rapid.Bool().Draw(t, "keep roles"), drop: rapid.Bool().Draw(t, "drop"),
 		}
 		want.replication = want.login && rapid.Bool().Draw(t, "want replication")
-		s.Admin.Replication = rapid.Bool().Draw(t, "admin may change replication")
 		want.roles = slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID[string]).Draw(t, "want roles")))
 
-		steps, stuck := plan(s, want)
+		steps, over := plan(s, want)
 		after, err := model(s, steps)
 		if err != nil {
 			t.Fatalf("plan %q: %v", texts(steps), err)
 		}
-		powers := attributes{Replication: want.replication}
-		if !want.login && !s.Admin.Replication && s.Version >= version16 {
-			powers.Replication = s.Account.Attributes.Replication // out of the admin's reach
-		}
-		if after.Account.Login != want.login || after.Account.Attributes != powers || !after.Account.Inherit ||
-			(after.Account.Comment == dropMarker) != want.drop {
-			t.Fatalf("plan %q leads to %+v", texts(steps), after.Account)
+		if !s.sealed(want) {
+			checkAccount(t, after.Account, over, want)
 		}
 		if !want.keepRoles {
-			checkMemberships(t, after.Account.Memberships, stuck, want.roles)
+			checkMemberships(t, after.Account.Memberships, over.memberships, want.roles)
+			if len(after.Account.Heirs) != len(over.heirs) {
+				t.Fatalf("plan %q leaves the heirs %v", texts(steps), after.Account.Heirs)
+			}
 		}
-		again, stuckAgain := plan(after, want)
-		if len(again) != 0 || len(stuckAgain) != len(stuck) {
-			t.Fatalf("the second plan is not empty: %q", texts(again))
+		again, overAgain := plan(after, want)
+		if len(again) != 0 || !cmp.Equal(over, overAgain, cmp.AllowUnexported(beyond{}), cmpopts.EquateEmpty()) {
+			t.Fatalf("the second plan is not empty: %q, %v", texts(again), overAgain)
 		}
 	})
+}
+
+// checkAccount wants an account that is altered as far as the admin can.
+func checkAccount(t *rapid.T, got account, over beyond, want target) {
+	powers := got.Attributes
+	powers.Replication = powers.Replication != want.replication // what differs
+	if got.Login != want.login || !got.Inherit || (got.Comment == dropMarker) != want.drop || got.ConnLimit != unlimited || got.Password.Dated && !got.Password.Open ||
+		(powers == attributes{}) != (len(over.powers) == 0) || len(got.Settings) != len(over.settings) {
+		t.Fatalf("the plan leads to %+v", got)
+	}
 }
 
 // checkMemberships wants exactly the roles, plainly, beside what is stuck.
@@ -249,19 +305,37 @@ func checkMemberships(t *rapid.T, got, stuck []membership, roles []string) {
 	}
 }
 
+func drawAttributes(t *rapid.T, whose string) attributes {
+	flag := func(name string) bool { return rapid.Bool().Draw(t, whose+name) }
+	return attributes{
+		Superuser: flag("super"), CreateRole: flag("createrole"), CreateDB: flag("createdb"),
+		Replication: flag("replication"), BypassRLS: flag("bypassrls"),
+	}
+}
+
 func drawAccount(t *rapid.T, version int, names []string) account {
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	a := account{
 		OID: 1, Managed: true, Login: flag("login"), Inherit: flag("inherit"),
-		Comment: rapid.SampledFrom([]string{"", "somebody's", dropMarker}).Draw(t, "comment"),
-		Attributes: attributes{
-			Superuser: flag("super"), CreateRole: flag("createrole"), CreateDB: flag("createdb"),
-			Replication: flag("replication"), BypassRLS: flag("bypassrls"),
-		},
+		Comment:    rapid.SampledFrom([]string{"", "somebody's", dropMarker}).Draw(t, "comment"),
+		Attributes: drawAttributes(t, ""), ConnLimit: rapid.IntRange(-1, 1).Draw(t, "limit"),
+	}
+	if a.Password.Dated = flag("dated"); a.Password.Dated {
+		a.Password.Open = flag("open")
+	}
+	for _, database := range []string{"", "shop"} {
+		for range rapid.IntRange(0, 2).Draw(t, "settings") {
+			a.Settings = append(a.Settings, setting{Database: database, Text: "x=y", Revocable: flag("revocable")})
+		}
 	}
 	grantors := []string{"admin"}
 	if version >= version16 {
 		grantors = []string{"admin", "other", "third"}
+	}
+	for _, grantor := range grantors {
+		if flag("heir") {
+			a.Heirs = append(a.Heirs, heir{Role: "mallory", Grantor: grantor, Revocable: version < version16 || flag("revocable")})
+		}
 	}
 	for _, role := range names {
 		for _, grantor := range grantors {

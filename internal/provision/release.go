@@ -125,17 +125,21 @@ func (r *release) steps(ctx context.Context, conn *pgconn.PgConn, out *Outcome) 
 			return err
 		}
 		acc := have.Account
+		off := target{user: r.user, drop: r.mode == Drop}
+		steps, over := plan(have, off)
 		switch {
 		case !acc.exists() || !acc.Managed:
 			out.Result = Nothing
 			return nil
-		case !acc.Login && len(acc.Memberships) == 0 && r.mode == Keep:
+		case have.sealed(off):
+			return over.fault(r.user)
+		case len(steps) == 0 && len(over.memberships) == 0 && r.mode == Keep:
 			out.Result = Deactivated
 			return nil
 		}
 		if acc.Login {
-			off := &transaction{conn: conn, want: r.target(false), guard: r.unused}
-			if err := r.transact(ctx, off, have); err != nil {
+			disable := &transaction{conn: conn, want: r.target(false), guard: r.unused}
+			if err := r.transact(ctx, disable, have); err != nil {
 				return err
 			}
 		}
@@ -173,7 +177,7 @@ var errSlippedIn = errors.New("a session has slipped in")
 // and nobody has. Logins under way are awaited under the account's lock: it is
 // what keeps login disabled meanwhile.
 func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, out *Outcome) error {
-	var stuck []membership
+	var over beyond
 	t := &transaction{conn: conn, want: target{user: r.user, drop: r.mode == Drop}, settle: true}
 	t.guard = func(now state) error {
 		switch {
@@ -182,7 +186,7 @@ func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, ou
 		case len(r.others(now)) > 0:
 			return errSlippedIn
 		}
-		_, stuck = plan(now, t.want)
+		_, over = plan(now, t.want)
 		return nil
 	}
 	*out = Outcome{User: r.user, Mode: r.mode, Result: Deactivated}
@@ -192,8 +196,8 @@ func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, ou
 	if err := r.transact(ctx, t, have); err != nil {
 		return err
 	}
-	if len(stuck) > 0 && out.Result != Dropped {
-		return stuckFault(r.user, stuck)
+	if len(over.memberships) > 0 && out.Result != Dropped { // powers are of no use without login
+		return over.fault(r.user)
 	}
 	return nil
 }

@@ -22,14 +22,18 @@ var siblingName = regexp.MustCompile(`#[0-9a-f]{8}$`)
 // dropped when its last session ends.
 func sibling(w Want) Want {
 	sum := sha256.Sum256([]byte(w.User + "\x00" + setOf(w.Roles, w.Replication)))
-	suffix := "#" + hex.EncodeToString(sum[:siblingHash])
-	name := w.User
-	for len(name)+len(suffix) > maxName { // cut between characters
+	w.User = withSuffix(w.User, "#"+hex.EncodeToString(sum[:siblingHash]))
+	w.Mode, w.Chosen = Drop, false // the name stands for the roles
+	return w
+}
+
+// withSuffix returns the name with a suffix, cut between characters to make room for it.
+func withSuffix(name, suffix string) string {
+	for len(name)+len(suffix) > maxName {
 		_, size := utf8.DecodeLastRuneInString(name)
 		name = name[:len(name)-size]
 	}
-	w.User, w.Mode, w.Chosen = name+suffix, Drop, false // the name stands for the roles
-	return w
+	return name + suffix
 }
 
 // setOf identifies what an account holds: its roles, and whether it may replicate.
@@ -97,6 +101,21 @@ func (l *Lease) claimSibling(inTheWay []uint32) error {
 	}
 	l.entry, l.want, l.mode, l.sibling = e, want, next.Mode, true
 	return nil
+}
+
+// busy returns the backends of the sessions here that use the account with other
+// roles, and whether there are such sessions: what claim would find.
+func (a *accounts) busy(w Want) (inTheWay []uint32, busy bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.byUser[w.User]
+	if e == nil || e.leases == 0 || e.set == setOf(w.Roles, w.Replication) {
+		return nil, false
+	}
+	for _, b := range e.live {
+		inTheWay = append(inTheWay, b.pid)
+	}
+	return inTheWay, true
 }
 
 // moveAside gives the lease's account to those who use it with other roles.

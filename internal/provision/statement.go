@@ -15,6 +15,7 @@ const (
 	createAccount
 	comment // on the account; takes the account's lock
 	alter   // the account's attributes
+	reset   // the account's defaults of parameters
 	disown  // somebody else's membership of the account's role
 	revoke  // a membership of the account
 	grant   // a membership to the account
@@ -23,15 +24,16 @@ const (
 
 // statement is one step of a plan. Its text is fixed but for quoted names.
 type statement struct {
-	action  action
-	user    string
-	text    string       // of the comment
-	words   []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
-	key     key          // of alter and createAccount: the password
-	until   string       // of them: how long the password is valid; empty for no password
-	role    string       // of grant and revoke; of disown: who is a member
-	held    membership   // of revoke: what is revoked
-	options grantOptions // of grant
+	action   action
+	user     string
+	text     string       // of the comment
+	words    []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
+	key      key          // of alter and createAccount: the password
+	until    string       // of them: how long the password is valid; empty for no password
+	database string       // of reset: the logical database; empty: all
+	role     string       // of grant and revoke; of disown: who is a member
+	grantor  string       // of revoke and disown: whose grant ends; empty: the one there is
+	options  grantOptions // of grant
 }
 
 // grantOptions says how a membership is written.
@@ -67,14 +69,15 @@ func (s statement) render(verifier string) string {
 		return "COMMENT ON ROLE " + user + " IS " + quoteLiteral(s.text)
 	case alter:
 		return "ALTER ROLE " + user + " " + strings.Join(s.attributes(verifier), " ")
-	case disown:
-		return "REVOKE " + user + " FROM " + quote(s.role)
-	case revoke:
-		sql := "REVOKE " + quote(s.role) + " FROM " + user
-		if s.held.Grantor != "" {
-			sql += " GRANTED BY " + quote(s.held.Grantor)
+	case reset:
+		if s.database != "" {
+			return "ALTER ROLE " + user + " IN DATABASE " + quote(s.database) + " RESET ALL"
 		}
-		return sql
+		return "ALTER ROLE " + user + " RESET ALL"
+	case disown:
+		return "REVOKE " + user + " FROM " + quote(s.role) + s.grantedBy()
+	case revoke:
+		return "REVOKE " + quote(s.role) + " FROM " + user + s.grantedBy()
 	case grant:
 		sql := "GRANT " + quote(s.role) + " TO " + user
 		switch s.options {
@@ -97,6 +100,13 @@ func (s statement) attributes(verifier string) []string {
 		return s.words
 	}
 	return append(slices.Clone(s.words), "PASSWORD "+quoteLiteral(verifier), "VALID UNTIL "+quoteLiteral(s.until))
+}
+
+func (s statement) grantedBy() string {
+	if s.grantor == "" {
+		return ""
+	}
+	return " GRANTED BY " + quote(s.grantor)
 }
 
 // quote quotes an identifier.

@@ -13,10 +13,10 @@ import (
 )
 
 // sweepSQL lists the managed accounts without a session that still have
-// something to lose.
+// something to lose, or are otherwise not as a release leaves them.
 const sweepSQL = `
 SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
-  'user', u.rolname, 'active', u.rolcanlogin OR x.more, 'drop', d.objoid IS NOT NULL)), '[]')
+  'user', u.rolname, 'active', u.rolcanlogin OR x.more OR y.drifted, 'drop', d.objoid IS NOT NULL)), '[]')
 FROM (
   SELECT m.member FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
   WHERE g.rolname = '` + Group + `' GROUP BY m.member HAVING pg_catalog.bool_and(NOT m.admin_option)
@@ -25,17 +25,21 @@ JOIN pg_catalog.pg_roles u ON u.oid = managed.member
 CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM pg_catalog.pg_auth_members o JOIN pg_catalog.pg_roles r ON r.oid = o.roleid
   WHERE o.member = u.oid AND r.rolname <> '` + Group + `') AS more) AS x
+CROSS JOIN LATERAL (SELECT u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.rolreplication OR u.rolbypassrls OR NOT u.rolinherit
+    OR u.rolconnlimit <> -1 OR COALESCE(pg_catalog.isfinite(u.rolvaliduntil) AND u.rolvaliduntil < pg_catalog.clock_timestamp(), false)
+    OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s WHERE s.setrole = u.oid)
+    OR EXISTS (SELECT FROM pg_catalog.pg_auth_members h WHERE h.roleid = u.oid AND ` + isHeir + `) AS drifted) AS y
 LEFT JOIN pg_catalog.pg_shdescription d
   ON d.objoid = u.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.description IN ('` + dropMarker + `', '` + dropChosenMarker + `')
 WHERE NOT pg_catalog.pg_is_in_recovery() -- the primary's agents do it
   AND u.rolname <> CURRENT_USER
-  AND (u.rolcanlogin OR x.more OR d.objoid IS NOT NULL)
+  AND (u.rolcanlogin OR x.more OR y.drifted OR d.objoid IS NOT NULL)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = u.oid)`
 
 // leftover is an account that the sweep found.
 type leftover struct {
 	User   string `json:"user"`
-	Active bool   `json:"active"` // can log in or holds roles
+	Active bool   `json:"active"` // can log in, holds roles, or is not as we leave accounts
 	Drop   bool   `json:"drop"`   // its comment says that it is dropped after use
 }
 
