@@ -54,7 +54,12 @@ func (d *database) audited() audit.Database {
 func (s *session) recordAuthorized(ctx context.Context) {
 	event := audit.DatabaseSessionAuthorize{Session: s.next(), Database: s.auditDatabase()}
 	s.authorized = make(chan error, 1)
-	go func() { s.authorized <- s.agent.cfg.Audit.Emit(ctx, event) }()
+	durable, err := s.agent.cfg.Audit.Submit(ctx, event) // here, so that no later event comes before it
+	if err != nil {
+		s.authorized <- err
+		return
+	}
+	go func() { s.authorized <- durable(ctx) }()
 }
 
 // sessionStarted puts the start of the session on record.

@@ -126,19 +126,31 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 // not do what ev says: it may be on record or not. Faults: Unavailable when the
 // log cannot be written; when ctx ends first, the error wraps ctx.Err().
 func (l *Log) Emit(ctx context.Context, ev Event) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("write to the audit log: %w", err)
-	}
-	b, err := l.enqueue(ctx, ev, true)
+	durable, err := l.Submit(ctx, ev)
 	if err != nil {
 		return err
 	}
-	select {
-	case <-b.written:
-		return b.err
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the audit log: %w", ctx.Err())
+	return durable(ctx)
+}
+
+// Submit queues ev in its place and returns; the log hurries to write it. durable
+// waits until it is written, and returns what Emit does. Faults: those of Post.
+func (l *Log) Submit(ctx context.Context, ev Event) (durable func(context.Context) error, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("write to the audit log: %w", err)
 	}
+	b, err := l.enqueue(ctx, ev, true)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-b.written:
+			return b.err
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the audit log: %w", ctx.Err())
+		}
+	}, nil
 }
 
 // Post queues ev and returns. It is written at once and durable within 100 ms on
