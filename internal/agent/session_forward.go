@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/postern-db/postern/internal/pgwire"
@@ -23,8 +24,19 @@ func (s *session) forward(ctx context.Context) error {
 	result := relay.Run(ctx)
 	stop()
 	watch.Wait()
-	if result.By == pgwire.ByClient && result.Err != nil {
-		return &silent{result.Err}
+	return whyEnded(result)
+}
+
+// whyEnded returns nil for a session that ended with a goodbye of its client. On a
+// way that was cut, TCP's end of file may be all that is seen.
+func whyEnded(r pgwire.Result) error {
+	switch {
+	case r.By == pgwire.ByClient && r.Err != nil:
+		return &silent{r.Err}
+	case r.Err != nil || r.Goodbye:
+		return r.Err
+	case r.By == pgwire.ByServer:
+		return errors.New("the server closed the connection")
 	}
-	return result.Err
+	return &silent{errors.New("the client closed the connection without a goodbye")}
 }

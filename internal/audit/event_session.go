@@ -30,7 +30,7 @@ type DatabaseSessionEnd struct {
 	Start      Time   `json:"session_start"`
 	Stop       Time   `json:"session_stop"`
 	DurationMS int64  `json:"duration_ms"`
-	Reason     string `json:"reason,omitempty"` // why, unless the client just left
+	Reason     string `json:"reason,omitempty"` // why, unless the client said goodbye
 }
 
 func (DatabaseSessionEnd) name() (string, string) { return "db.session.end", "TDB01I" }

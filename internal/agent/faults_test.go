@@ -1,0 +1,154 @@
+package agent_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/testenv"
+)
+
+// TestFaultsOnTheWay: whatever happens between the client and the gateway, or
+// between the gateway and PostgreSQL, the session ends, its end is on record with
+// the reason, PostgreSQL's process is gone and the account released. That no
+// goroutine is left is checked when the package has ended.
+func TestFaultsOnTheWay(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	for name, fault := range map[string]func(*faulty){
+		"cut":         (*faulty).cut,
+		"reset":       (*faulty).reset,
+		"end to near": (*faulty).endToNear,
+		"end to far":  (*faulty).endToFar,
+		"silence":     (*faulty).silence,
+	} {
+		for _, side := range []string{"client", "server"} {
+			for _, state := range []string{"idle", "busy"} {
+				t.Run(strings.Join([]string{name, side, state}, ", "), func(t *testing.T) {
+					t.Parallel()
+					s := hireVictim(t, env, side)
+					conn := testenv.Connect(t, s.cfg)
+					ended := make(chan struct{})
+					if state == "busy" {
+						go func() {
+							defer close(ended)
+							_, _ = conn.Exec(t.Context(), "SELECT pg_sleep(600)")
+						}()
+						awaitQuery(t, env, s.name, "pg_sleep")
+					} else {
+						close(ended)
+					}
+					fault(s.way)
+					goodbye := false
+					switch {
+					case name == "silence" && side == "client":
+						// Nobody can know; the idle limit ends it.
+					case name == "silence":
+						_ = conn.PgConn().Conn().Close() // the person gives up
+					case name == "end to near" && side == "client":
+						<-ended // the client notices, and can still say goodbye
+						testenv.Close(t, conn)
+						goodbye = true
+					}
+					s.check(t, env, goodbye)
+					s.way.cut()
+					<-ended
+				})
+			}
+		}
+	}
+}
+
+// TestSlowWay: with pauses, and in pieces of one byte, everything works, and the end
+// is a goodbye.
+func TestSlowWay(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	for _, side := range []string{"client", "server"} {
+		for _, c := range []struct {
+			name  string
+			pause time.Duration
+			size  int64
+		}{{"latency", 5 * time.Millisecond, 32 << 10}, {"drip", 0, 1}} {
+			t.Run(c.name+", "+side, func(t *testing.T) {
+				t.Parallel()
+				s := hireVictim(t, env, side)
+				s.way.pause.Store(int64(c.pause))
+				s.way.size.Store(c.size)
+				conn := testenv.Connect(t, s.cfg)
+				if got := text(t, conn, "SELECT repeat($1, 100)", "x"); got != strings.Repeat("x", 100) {
+					t.Errorf("got %d bytes", len(got))
+				}
+				if _, err := conn.Exec(t.Context(), "SELECT 1/0"); err == nil {
+					t.Error("no error comes through")
+				}
+				exec(t, conn, "SELECT 1")
+				testenv.Close(t, conn)
+				s.check(t, env, true)
+			})
+		}
+	}
+}
+
+// victim is a person with a way on which things happen.
+type victim struct {
+	name string
+	way  *faulty
+	cfg  *pgx.ConnConfig
+}
+
+// hireVictim returns a person whose sessions go over a faulty way, on one side of
+// the gateway. An idle client is given two seconds.
+func hireVictim(t *testing.T, env *testenv.Env, side string) victim {
+	t.Helper()
+	name := "victim" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	role := testenv.Role(name, "keep")
+	env.Apply(t, strings.Replace(role, "options:\n", "options:\n    client_idle_timeout: 2s\n", 1))
+	env.AddUser(t, name, []string{name}, nil)
+	database, target := "example", env.Address
+	if side == "server" {
+		database, target = name, env.Server.Addr()
+	}
+	v := victim{name: name, way: newFaulty(t, target)}
+	if side == "server" {
+		env.Apply(t, fmt.Sprintf(`kind: db
+version: v3
+metadata: {name: %s}
+spec: {protocol: postgres, uri: %q, admin_user: {name: teleport-admin}}
+`, name, v.way.addr))
+		awaitServed(t, env, name)
+	}
+	v.cfg = env.As(t, name).Direct(t, identity.Route{Database: database})
+	if side == "client" {
+		host, port, err := net.SplitHostPort(v.way.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.cfg.Host, v.cfg.Port = host, uint16(number)
+	}
+	return v
+}
+
+// check waits for the one end of the session and for what has to follow from it.
+func (v victim) check(t *testing.T, env *testenv.Env, goodbye bool) {
+	t.Helper()
+	ends := env.AwaitAudit(t, 1, of(v.name, "TDB01I"))
+	if reason := ends[0].Text("reason"); (reason == "") != goodbye {
+		t.Errorf("the session ended for the reason %q", reason)
+	}
+	awaitAccount(t, env, v.name, testenv.Account{Exists: true, Roles: []string{testenv.Group}})
+	testenv.Eventually(t, "PostgreSQL's process is gone", func() bool { return len(queries(t, env, v.name)) == 0 })
+	if starts, ends := env.Audit(t, of(v.name, "TDB00I")), env.Audit(t, of(v.name, "TDB01I")); len(starts) != 1 || len(ends) != 1 {
+		t.Errorf("%d starts and %d ends are on record", len(starts), len(ends))
+	}
+}
