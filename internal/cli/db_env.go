@@ -76,7 +76,7 @@ func (a *App) directTo(ctx context.Context, o routeOptions) (direct, error) {
 		return direct{}, err
 	}
 	var cert *client.DatabaseCertificate
-	if cert, err = hub.DatabaseCertificate(ctx, t.route); err != nil {
+	if cert, err = hub.CertificateFiles(ctx, t.route); err != nil {
 		return direct{}, err
 	}
 	return directSettings(ctx, home, hub.Profile, t, cert)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -15,7 +16,9 @@ func newDBLogin(a *App) *cobra.Command {
 		Short: "Log in to a database",
 		Long: `Get a certificate for a database and remember user, name and roles as those to use for it. A
 section in libpq's service file (~/.pg_service.conf) makes the database known to psql and other
-programs; it works as long as the certificate does.`,
+programs. For those without libpq the certificate and its key are written apart, the key also
+in DER for JDBC; 'db config --client' prints settings with these files. All of it works as long as the
+certificate does.`,
 		Example: `  ` + a.name + ` db login --db-name=shop example
   ` + a.name + ` db login --db-name=shop --db-roles=reader,writer example`,
 		Args: positional("[NAME]"),
@@ -58,5 +61,6 @@ func (a *App) dbLogin(ctx context.Context, opts dbLoginOptions) error {
 	a.tell("logged in to database %s until %s", quote(t.database.Name), cert.Expires.Local().Format("15:04:05"))
 	a.tell("connect with:  %s db connect %s", a.name, t.database.Name)
 	a.tell("or with:       psql service=%s", d.service)
+	a.tell("or others:     %s db config --client={%s} %s", a.name, strings.Join(clientNames(), "|"), t.database.Name)
 	return nil
 }

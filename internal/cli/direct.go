@@ -17,8 +17,9 @@ type direct struct {
 	service  string // name of the section in the service file
 	database string // as the hub calls it
 	address  string // IP of the hub; the host is the server name, which no DNS knows
+	hub      string // host of the hub, as the person logged in to it: for programs that cannot dial address and verify host
 	ca       string
-	cert     string // holds the key too
+	files    *client.DatabaseCertificate
 }
 
 func directSettings(ctx context.Context, home *client.Home, p *client.Profile, t target, cert *client.DatabaseCertificate) (direct, error) {
@@ -40,8 +41,9 @@ func directSettings(ctx context.Context, home *client.Home, p *client.Profile, t
 		service:  p.Cluster + "-" + t.database.Name,
 		database: t.database.Name,
 		address:  addresses[0],
+		hub:      host,
 		ca:       home.HostCAFile(p),
-		cert:     cert.File,
+		files:    cert,
 	}, nil
 }
 
@@ -56,8 +58,8 @@ func (d direct) conninfo() []client.Setting {
 		{Key: "dbname", Value: d.name},
 		{Key: "sslmode", Value: "verify-full"},
 		{Key: "sslrootcert", Value: d.ca},
-		{Key: "sslcert", Value: d.cert},
-		{Key: "sslkey", Value: d.cert},
+		{Key: "sslcert", Value: d.files.File},
+		{Key: "sslkey", Value: d.files.File},
 		{Key: "gssencmode", Value: "disable"},
 	}
 	known := all[:0]

@@ -49,11 +49,30 @@ func (h *Hub) DatabaseCertificate(ctx context.Context, route identity.Route) (*D
 	return h.certificateIn(ctx, route, h.routeFile(route))
 }
 
-// LogInToDatabase does the same and remembers the route as the one to use for
-// this database until [Home.LogOutOfDatabase].
+// LogInToDatabase does the same, remembers the route as the one to use for this
+// database until [Home.LogOutOfDatabase], and writes the files for other programs.
 func (h *Hub) LogInToDatabase(ctx context.Context, route identity.Route) (*DatabaseCertificate, error) {
 	route = normalRoute(route)
-	return h.certificateIn(ctx, route, h.home.activeFile(h.Profile, route.Database))
+	return h.filesIn(ctx, route, h.home.activeFile(h.Profile, route.Database))
+}
+
+// CertificateFiles is [Hub.DatabaseCertificate] with the files for other programs:
+// those of the login to the database where it is for the same route.
+func (h *Hub) CertificateFiles(ctx context.Context, route identity.Route) (*DatabaseCertificate, error) {
+	route = normalRoute(route)
+	file := h.home.activeFile(h.Profile, route.Database)
+	if active, err := readDatabaseCertificate(file); err != nil || !sameRoute(active.Route, route) {
+		file = h.routeFile(route)
+	}
+	return h.filesIn(ctx, route, file)
+}
+
+func (h *Hub) filesIn(ctx context.Context, route identity.Route, file string) (*DatabaseCertificate, error) {
+	cert, err := h.certificateIn(ctx, route, file)
+	if err != nil {
+		return nil, err
+	}
+	return cert, h.home.writeParts(cert)
 }
 
 func (h *Hub) certificateIn(ctx context.Context, route identity.Route, file string) (*DatabaseCertificate, error) {
@@ -127,7 +146,7 @@ func (h *Home) ActiveDatabases(p *Profile) ([]*DatabaseCertificate, error) {
 	}
 	var active []*DatabaseCertificate
 	for _, entry := range entries {
-		if strings.Contains(entry.Name(), routeMark) || !strings.HasSuffix(entry.Name(), ".pem") {
+		if strings.Contains(entry.Name(), routeMark) || !strings.HasSuffix(entry.Name(), bundleSuffix) {
 			continue
 		}
 		cert, err := readDatabaseCertificate(filepath.Join(h.databases(p), entry.Name()))
@@ -143,7 +162,7 @@ func (h *Home) ActiveDatabases(p *Profile) ([]*DatabaseCertificate, error) {
 // sweep removes the certificates of single routes that have expired. Those of
 // active databases stay: they are how a login to a database is remembered.
 func (h *Home) sweep(p *Profile) error {
-	files, err := filepath.Glob(filepath.Join(globQuote(h.databases(p)), "*"+routeMark+"*.pem"))
+	files, err := filepath.Glob(filepath.Join(globQuote(h.databases(p)), "*"+routeMark+"*"+bundleSuffix))
 	if err != nil {
 		return fmt.Errorf("list certificates: %w", err)
 	}
@@ -151,7 +170,7 @@ func (h *Home) sweep(p *Profile) error {
 		if cert, err := readDatabaseCertificate(file); err == nil && h.now().Before(cert.Expires) {
 			continue
 		}
-		if err := remove(file); err != nil {
+		if err := removeCertificate(file); err != nil {
 			return err
 		}
 	}
@@ -161,34 +180,41 @@ func (h *Home) sweep(p *Profile) error {
 // LogOutOfDatabase removes every certificate for one database. NotFound when the
 // profile is not logged in to it.
 func (h *Home) LogOutOfDatabase(p *Profile, database string) error {
-	err := os.Remove(h.activeFile(p, database))
+	_, err := os.Stat(h.activeFile(p, database))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.Newf(fault.NotFound, "not logged in to database %q", database).WithHint("'postern status' shows the databases logged in to")
+	}
+	if err == nil {
+		err = removeCertificate(h.activeFile(p, database))
 	}
 	if err != nil {
 		return fmt.Errorf("remove certificate: %w", err)
 	}
-	others, err := filepath.Glob(filepath.Join(globQuote(h.databases(p)), fileName(database)+routeMark+"*.pem"))
+	others, err := filepath.Glob(filepath.Join(globQuote(h.databases(p)), fileName(database)+routeMark+"*"+bundleSuffix))
 	if err != nil {
 		return fmt.Errorf("list certificates: %w", err)
 	}
 	for _, file := range others {
-		if err := remove(file); err != nil {
+		if err := removeCertificate(file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// routeMark separates database and route in file names. Encoded names hold none.
-const routeMark = "+"
+const (
+	// routeMark separates database and route in file names. Encoded names hold none.
+	routeMark = "+"
+	// bundleSuffix is that of files with key and certificate.
+	bundleSuffix = ".pem"
+)
 
 func (h *Home) databases(p *Profile) string {
 	return filepath.Join(h.keys(p), fileName(p.User)+"-db", fileName(p.Cluster))
 }
 
 func (h *Home) activeFile(p *Profile, database string) string {
-	return filepath.Join(h.databases(p), fileName(database)+".pem")
+	return filepath.Join(h.databases(p), fileName(database)+bundleSuffix)
 }
 
 func (h *Hub) routeFile(r identity.Route) string {
@@ -196,7 +222,7 @@ func (h *Hub) routeFile(r identity.Route) string {
 	if r.DatabaseRole != nil { // no subset and an empty one are different routes
 		parts = append(parts, append([]string{"roles"}, r.DatabaseRole...)...)
 	}
-	return filepath.Join(h.home.databases(h.Profile), fileName(r.Database)+routeMark+digest(strings.Join(parts, "\x00"))+".pem")
+	return filepath.Join(h.home.databases(h.Profile), fileName(r.Database)+routeMark+digest(strings.Join(parts, "\x00"))+bundleSuffix)
 }
 
 // normalRoute sorts the roles, so that equal routes look equal.
