@@ -39,7 +39,7 @@ func (d *database) connectAdminWith(ctx context.Context, dbname string, params [
 		return nil, fmt.Errorf("connect as admin user %s: %w", admin, err)
 	}
 	conn, backend, err := ahead.LogIn(ctx, func(_ context.Context, host string) (pgwire.StartConfig, func(), error) {
-		return pgwire.StartConfig{User: admin, Database: dbname, Params: params, Password: d.credentials.ofAdmin(host, admin)}, nil, nil
+		return d.credentials.ofAdmin(host, admin).to(pgwire.StartConfig{User: admin, Database: dbname, Params: params}), nil, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))

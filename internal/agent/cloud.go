@@ -41,7 +41,7 @@ func unsupported(r *resource.Database) error {
 func (s *Server) credentialsOf(r *resource.Database) credentials {
 	in := r.Spec.AWS
 	return credentials{
-		method: r.AuthMethod(), clients: s.clients, cloud: s.cfg.AWS,
+		method: r.AuthMethod(), clients: s.clients, cloud: s.cfg.AWS, admin: r.Spec.AdminUser,
 		login: aws.Login{Region: in.Region, Role: aws.Role{ARN: in.AssumeRoleARN, ExternalID: in.ExternalID}},
 	}
 }

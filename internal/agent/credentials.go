@@ -3,8 +3,15 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern-db/postern/internal/cloud/aws"
+	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
 
@@ -17,10 +24,19 @@ type credentials struct {
 	clients *clientCertificates // of the method certificate
 	cloud   *aws.Cloud          // of the method iam
 	login   aws.Login           // of the method iam, without endpoint and user
+	admin   resource.AdminUser  // of the method password: where the admin's is
 }
 
-// password answers a server that asks for one; nil where there is none.
-type password func(context.Context) (string, error)
+// answer is what a server gets that asks for a password.
+type answer struct {
+	password  func(context.Context) (string, error) // nil: there is none
+	scramOnly bool                                  // the password itself is never sent
+}
+
+func (a answer) to(cfg pgwire.StartConfig) pgwire.StartConfig {
+	cfg.Password, cfg.SCRAMOnly = a.password, a.scramOnly
+	return cfg
+}
 
 // certificate returns what is shown to the server while TLS is set up; nil where
 // the method wants nothing shown.
@@ -42,26 +58,67 @@ func showing(cfg *tls.Config, cert *tls.Certificate) *tls.Config {
 	return cfg
 }
 
-// ofAdmin returns the admin user's password on a host.
-func (c *credentials) ofAdmin(host, admin string) password {
-	if c.method == resource.AuthIAM {
+// ofAdmin answers for the admin user on a host.
+func (c *credentials) ofAdmin(host, admin string) answer {
+	switch c.method {
+	case resource.AuthIAM:
 		return c.token(host, admin)
+	case resource.AuthPassword:
+		return answer{scramOnly: true, password: func(ctx context.Context) (string, error) { return adminSecret(ctx, c.admin) }}
+	case resource.AuthCertificate:
 	}
-	return nil
+	return answer{}
 }
 
-// ofSession returns the password for one login of the session's database user on a
-// host, and what to call as soon as that login has succeeded or failed.
-func (c *credentials) ofSession(_ context.Context, host string, s *session) (password, func(), error) {
-	if c.method == resource.AuthIAM {
+// ofSession answers for one login of the session's database user on a host, and
+// returns what to call as soon as that login has succeeded or failed.
+func (c *credentials) ofSession(ctx context.Context, host string, s *session) (answer, func(), error) {
+	switch {
+	case c.method == resource.AuthIAM:
 		return c.token(host, s.account), func() {}, nil
+	case c.method != resource.AuthPassword:
+		return answer{}, func() {}, nil
+	case s.lease == nil:
+		// Somebody else made the account, and knows its password.
+		return answer{scramOnly: true, password: noPassword}, func() {}, nil
 	}
-	return nil, func() {}, nil
+	secret, done, err := s.lease.Password(ctx)
+	if err != nil {
+		return answer{}, nil, s.activationError(err)
+	}
+	return answer{scramOnly: true, password: func(context.Context) (string, error) { return secret, nil }},
+		func() { s.endPassword(ctx, done) }, nil
+}
+
+// overtaken reports whether a refused login can be another agent's doing:
+// PostgreSQL knows the database user but does not let it in, or does not know it
+// any more, or has another password for it.
+func (c *credentials) overtaken(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == invalidAuthorization || pg.Code == invalidPassword && c.method == resource.AuthPassword)
+}
+
+func noPassword(context.Context) (string, error) {
+	return "", fault.New(fault.Denied, "this database user was not made by Postern, which does not know its password").
+		WithHint("give the user a role with create_db_user_mode, so that the account is made for each session")
+}
+
+// passwordEndTimeout bounds how long taking a password away may take.
+const passwordEndTimeout = 5 * time.Second
+
+// endPassword takes the password of the database user away. Where that fails it
+// ends by itself within a minute, and at the latest with the release.
+func (s *session) endPassword(ctx context.Context, done func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), passwordEndTimeout)
+	defer cancel()
+	if err := done(ctx); err != nil {
+		s.log.Warn("password not taken away, it ends within a minute", slog.String("database_user", s.account), slog.String("error", fault.Chain(err)))
+	}
 }
 
 // token returns a password that Amazon's RDS takes for one login.
-func (c *credentials) token(host, databaseUser string) password {
+func (c *credentials) token(host, databaseUser string) answer {
 	login := c.login
 	login.Endpoint, login.User = host, databaseUser
-	return func(ctx context.Context) (string, error) { return c.cloud.Token(ctx, login) }
+	return answer{password: func(ctx context.Context) (string, error) { return c.cloud.Token(ctx, login) }}
 }

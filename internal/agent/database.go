@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,9 @@ type database struct {
 // newDatabase prepares a server; it connects to nothing. The error is Invalid.
 func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*database, error) {
 	d := &database{resource: r, health: api.DatabaseHealth{Name: r.GetName(), Status: "unknown"}}
+	if err := s.checkSecretCommand(r); err != nil {
+		return nil, err
+	}
 	d.spares = newSpares(d.dialShown)
 	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
 	if d.unsupported = unsupported(r); d.unsupported != nil {
@@ -57,8 +61,10 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 	for _, h := range endpoint.Hosts {
 		d.dialing.Hosts = append(d.dialing.Hosts, h.Address())
 	}
-	if d.dialing.TLS, err = serverTLS(r, s.cfg.DatabaseRoots(), s.cfg.AWS); err != nil {
-		return nil, err
+	if d.dialing.Plain = plainTo(r); d.dialing.Plain == pgwire.PlainNowhere {
+		if d.dialing.TLS, err = serverTLS(r, s.cfg.DatabaseRoots(), s.cfg.AWS); err != nil {
+			return nil, err
+		}
 	}
 	admin, defaultDatabase := r.AdminUser()
 	if admin == "" || !r.CanProvision() {
@@ -76,6 +82,16 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		Log:             s.log.With(slog.String("database", r.GetName())),
 	})
 	return d, err
+}
+
+// checkSecretCommand refuses a command in a registered database: who may register
+// databases must not thereby run programs as the agent.
+func (s *Server) checkSecretCommand(r *resource.Database) error {
+	if len(r.Spec.AdminUser.PasswordCommand) == 0 || slices.Contains(s.cfg.Static, r) {
+		return nil
+	}
+	return fault.Newf(fault.Invalid, "database %q: password_command is for databases of the configuration file only", r.GetName()).
+		WithHint("move the database there, or use password_file or password_env")
 }
 
 // start begins the background work: dynamic labels, health, spare connections,

@@ -10,6 +10,8 @@ import (
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/pgwire"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // The SQLSTATEs that decide on a hint (PostgreSQL documentation, appendix A).
@@ -19,14 +21,48 @@ const (
 	invalidPassword       = "28P01"
 )
 
-const certificateLines = "Let pg_hba.conf accept client certificates, above other lines that match, and reload:\n" +
-	"hostssl all             all             ::/0                    cert\n" +
-	"hostssl all             all             0.0.0.0/0               cert"
+// The databases of a line in pg_hba.conf: "all" does not cover physical replication.
+const (
+	hbaAll         = "all"
+	hbaReplication = "replication"
+)
 
-// replicationLines: in pg_hba.conf, "all" databases does not cover physical replication.
-const replicationLines = "Let pg_hba.conf accept client certificates for physical replication too, and reload:\n" +
-	"hostssl replication     all             ::/0                    cert\n" +
-	"hostssl replication     all             0.0.0.0/0               cert"
+// hbaHint says what lets the database users in.
+func (d *database) hbaHint(databases string) string {
+	what := "client certificates"
+	if d.credentials.method == resource.AuthPassword {
+		what = "passwords"
+	}
+	how := what + ", above other lines that match"
+	if databases == hbaReplication {
+		how = what + " for physical replication too"
+	}
+	return "Let pg_hba.conf accept " + how + ", and reload:\n" + strings.Join(d.hbaLines(databases), "\n")
+}
+
+// hbaLines are lines of pg_hba.conf that let everybody in who proves with the
+// method of the database who they are.
+func (d *database) hbaLines(databases string) []string {
+	lines := func(kind, method string, addresses ...string) (all []string) {
+		for _, address := range addresses {
+			all = append(all, fmt.Sprintf("%-7s %-15s all             %-23s %s", kind, databases, address, method))
+		}
+		return all
+	}
+	const scram = "scram-sha-256"
+	hosts := d.resource.Hosts()
+	switch {
+	case d.credentials.method != resource.AuthPassword:
+		return lines("hostssl", "cert", "::/0", "0.0.0.0/0")
+	case len(hosts) > 0 && hosts[0].Network() == "unix":
+		return lines("local", scram, "")
+	case d.dialing.Plain == pgwire.PlainLoopback:
+		return lines("host", scram, "::1/128", "127.0.0.1/32")
+	case d.dialing.Plain == pgwire.PlainAnywhere:
+		return lines("host", scram, "::/0", "0.0.0.0/0")
+	}
+	return lines("hostssl", scram, "::/0", "0.0.0.0/0")
+}
 
 // adminHint adds to a refused login of the admin user what repairs it.
 func (d *database) adminHint(err error, admin, dbname string) error {
@@ -40,14 +76,20 @@ func (d *database) adminHint(err error, admin, dbname string) error {
 		hint = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quote(dbname), quote(admin))
 	case d.credentials.refusesToken(pg):
 		hint = d.tokenHint(admin, " WITH ADMIN OPTION")
+	case pg.Code == invalidPassword:
+		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n"+
+			"Set the password that the agent is configured with: \\password %s in psql", quote(admin), quote(admin))
 	case pg.Code == invalidAuthorization:
-		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n%s", quote(admin), certificateLines)
+		hint = fmt.Sprintf("Create the admin user: CREATE USER %s LOGIN CREATEROLE;\n%s", quote(admin), d.hbaHint(hbaAll))
 	}
 	return withHint(err, fmt.Sprintf("the admin user %s cannot log in: %s", admin, pg.Message), hint)
 }
 
 // connectHint adds to a refused login of the database user what repairs it.
 func (s *session) connectHint(err error) error {
+	if _, told := errors.AsType[*fault.Error](err); told {
+		return err
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err
@@ -61,9 +103,9 @@ func (s *session) connectHint(err error) error {
 	case s.database.credentials.refusesToken(pg):
 		hint = s.database.tokenHint(s.account, "")
 	case pg.Code == invalidAuthorization && s.replication() == access.PhysicalReplication:
-		hint = replicationLines
+		hint = s.database.hbaHint(hbaReplication)
 	case pg.Code == invalidAuthorization:
-		hint = certificateLines
+		hint = s.database.hbaHint(hbaAll)
 	}
 	return withHint(err, pg.Message, hint)
 }

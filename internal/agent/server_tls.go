@@ -4,14 +4,43 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
 
+// plainTo says where connections to a server go without TLS. With certificates
+// that is nowhere. With passwords, which SCRAM does not send, it is this machine
+// unless TLS is asked for, and everywhere when tls.mode says disable.
+func plainTo(r *resource.Database) pgwire.Plain {
+	switch {
+	case r.AuthMethod() != resource.AuthPassword:
+		return pgwire.PlainNowhere
+	case r.TLSMode() == resource.TLSDisable:
+		return pgwire.PlainAnywhere
+	case r.Spec.TLS == resource.TLSSpec{} && r.CACert() == "" && !slices.ContainsFunc(r.Hosts(), leavesMachine):
+		return pgwire.PlainLoopback
+	}
+	return pgwire.PlainNowhere
+}
+
+// leavesMachine reports whether connections to a host leave this machine, by its
+// address. What the name localhost stands for is checked when it was dialled.
+func leavesMachine(h resource.Host) bool {
+	if h.Network() == "unix" || strings.EqualFold(h.Host, "localhost") {
+		return false
+	}
+	addr, err := netip.ParseAddr(h.Host)
+	return err != nil || !addr.Unmap().IsLoopback()
+}
+
 // serverTLS says how the agent verifies a server (behaviour.md §1.5). There is no
-// plain text and no fallback to it. The error is Invalid.
+// fallback to plain text. The error is Invalid.
 func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate, cloud *aws.Cloud) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: r.Spec.TLS.ServerName}
 	switch r.TLSMode() {
@@ -19,7 +48,7 @@ func serverTLS(r *resource.Database, clusterRoots []*x509.Certificate, cloud *aw
 		cfg.InsecureSkipVerify = true // spelt out in the configuration of this database
 		return cfg, nil
 	case resource.TLSDisable:
-		return nil, fault.Newf(fault.Invalid, "database %q: tls mode disable cannot be combined with certificate authentication", r.GetName()).
+		return nil, fault.Newf(fault.Invalid, "database %q: tls mode disable cannot be combined with %s authentication", r.GetName(), r.AuthMethod()).
 			WithHint("use verify-full, verify-ca or insecure")
 	case resource.TLSVerifyFull, resource.TLSVerifyCA:
 	}

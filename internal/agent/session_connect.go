@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/provision"
@@ -134,7 +132,7 @@ func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeou
 	if s.database.traits.refusesClientCheck(err) {
 		return true, err
 	}
-	if s.lease == nil || !loginRefused(err) {
+	if s.lease == nil || !s.database.credentials.overtaken(err) {
 		return false, err
 	}
 	if failed := s.lease.Reactivate(ctx); failed != nil {
@@ -169,10 +167,8 @@ func (s *session) establish(ctx context.Context) (again bool, err error) {
 
 // startOn returns how to log in to a host, and what to call after that.
 func (s *session) startOn(ctx context.Context, host string) (pgwire.StartConfig, func(), error) {
-	password, done, err := s.database.credentials.ofSession(ctx, host, s)
-	cfg := s.startConfig()
-	cfg.Password = password
-	return cfg, done, err
+	answer, done, err := s.database.credentials.ofSession(ctx, host, s)
+	return answer.to(s.startConfig()), done, err
 }
 
 // startConfig passes the client's parameters on. The id of the session becomes
@@ -197,13 +193,6 @@ func (s *session) startConfig() pgwire.StartConfig {
 	}
 	cfg.Extra = append(cfg.Extra, s.database.traits.clientCheckParams(cfg.Params)...)
 	return cfg
-}
-
-// loginRefused reports whether PostgreSQL knows the database user but does not
-// let it in, or does not know it any more.
-func loginRefused(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == "28000"
 }
 
 // welcome sends the client everything up to ReadyForQuery, in one write.

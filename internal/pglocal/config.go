@@ -12,8 +12,9 @@ type Config struct {
 	Installation Installation
 	// Superuser is the name of the bootstrap superuser. Default "postgres".
 	Superuser string
-	// HBA holds the lines of pg_hba.conf for TCP connections. Default none:
-	// only the Unix socket is open, to the superuser and whoever it creates.
+	// HBA holds the lines of pg_hba.conf behind the one that lets the superuser in
+	// through the Unix socket. Default none. Through the Unix socket everybody gets in
+	// for whom no line says anything else, over TCP nobody.
 	HBA string
 	// Settings are lines of postgresql.conf, written unquoted, as in SHOW.
 	Settings map[string]string
@@ -35,9 +36,11 @@ func (c Config) superuser() string {
 	return c.Superuser
 }
 
-// hba returns pg_hba.conf. Local connections come first, so that no line of the
-// caller can lock the superuser out.
-func (c Config) hba() string { return "local all all trust\n" + c.HBA + "\n" }
+// hba returns pg_hba.conf. The superuser's line comes first, so that no line of
+// the caller can lock it out.
+func (c Config) hba() string {
+	return "local all \"" + c.superuser() + "\" trust\n" + c.HBA + "\nlocal all all trust\n"
+}
 
 // settings returns what is appended to the postgresql.conf that initdb wrote.
 func (c Config) settings(socketDir string) string {

@@ -37,6 +37,10 @@ func (s *starter) authenticate(ctx context.Context, body []byte) error {
 		s.authOK = true
 		return nil
 	case authCleartext:
+		if s.cfg.SCRAMOnly {
+			return fault.New(fault.Unavailable, "the database server asks for a password in clear text").
+				WithHint("Let pg_hba.conf of the server say scram-sha-256 instead of password, ldap, pam or radius for this connection.")
+		}
 		if s.conn.tls == nil && !s.conn.unix {
 			return fault.New(fault.Unavailable, "the database server asks for a password in clear text on a connection without TLS")
 		}

@@ -33,9 +33,12 @@ type DialConfig struct {
 	Kind ServerKind
 	// Last remembers which of them took a session; may be nil.
 	Last *HostMemory
-	// TLS is required for every host but a Unix socket, which never uses it. An
-	// empty ServerName stands for the name of the host tried. It is not changed.
+	// TLS is required for every host but a Unix socket, which never uses it, and
+	// where Plain allows to do without. An empty ServerName stands for the name of
+	// the host tried. It is not changed.
 	TLS *tls.Config
+	// Plain says where a connection is not encrypted when TLS is nil.
+	Plain Plain
 	// Direct starts TLS at once instead of asking with SSLRequest (PostgreSQL 17).
 	Direct bool
 	// Groups remembers key exchange groups; may be nil.
@@ -46,6 +49,16 @@ type DialConfig struct {
 	// a cancel request goes to the host by name again.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
+
+// Plain says to which hosts a connection may go without TLS.
+type Plain int
+
+// The places. The zero value is none.
+const (
+	PlainNowhere  Plain = iota
+	PlainLoopback       // addresses that do not leave this machine
+	PlainAnywhere
+)
 
 // Dial opens a connection up to the end of TLS, without sending a user name: it
 // may run before the database user exists. It never falls back to plain text.
@@ -103,8 +116,8 @@ func dialOnce(ctx context.Context, cfg DialConfig, host string) (_ *ServerConn, 
 	network := "tcp"
 	if unix {
 		network = "unix"
-	} else if cfg.TLS == nil {
-		return nil, fault.Newf(fault.Invalid, "a connection to %s without TLS is not allowed", host)
+	} else if cfg.TLS == nil && cfg.Plain == PlainNowhere {
+		return nil, plainFault(host)
 	}
 	dial := cfg.Dial
 	if dial == nil {
@@ -121,10 +134,21 @@ func dialOnce(ctx context.Context, cfg DialConfig, host string) (_ *ServerConn, 
 	}()
 	c := &ServerConn{Conn: raw, cfg: cfg, host: host, unix: unix}
 	c.cfg.Hosts = []string{cancelAddress(cfg, host, raw)}
-	if unix {
+	switch {
+	case unix, cfg.TLS == nil && cfg.Plain == PlainAnywhere:
+		return c, nil
+	case cfg.TLS == nil:
+		// What the name of the host promised is checked where the connection went.
+		if addr, ok := raw.RemoteAddr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
+			return nil, plainFault(host)
+		}
 		return c, nil
 	}
 	return c, c.startTLS(ctx, raw)
+}
+
+func plainFault(host string) error {
+	return fault.Newf(fault.Invalid, "a connection to %s without TLS is not allowed", host)
 }
 
 // cancelAddress returns where a cancel request for a session on conn must go: to

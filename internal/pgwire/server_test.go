@@ -302,3 +302,59 @@ func TestFinishHasALimit(t *testing.T) {
 		t.Error("the connection is still open")
 	}
 }
+
+// TestSCRAMOnly: no password is sent to a server that asks for it in clear text,
+// over TLS neither.
+func TestSCRAMOnly(t *testing.T) {
+	t.Parallel()
+	client, server := tlsPair(t)
+	go func() {
+		_, _ = ReadStartup(server)
+		_, _ = server.Write(msg('R', "\x00\x00\x00\x03"))
+	}()
+	asked := false
+	c := &ServerConn{Conn: client, host: "h", tls: client.(*tls.Conn)}
+	_, err := c.Start(t.Context(), StartConfig{User: "u", SCRAMOnly: true, Password: func(context.Context) (string, error) { asked = true; return "secret", nil }})
+	if fault.KindOf(err) != fault.Unavailable || asked {
+		t.Errorf("err %v, asked for the password: %v", err, asked)
+	}
+}
+
+// TestPlainStaysOnThisMachine: what may do without TLS on this machine may not
+// when the connection turns out to leave it, whatever the host is called.
+func TestPlainStaysOnThisMachine(t *testing.T) {
+	t.Parallel()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	elsewhere := func(context.Context, string, string) (net.Conn, error) {
+		client, _ := net.Pipe()
+		return elsewhereConn{client}, nil
+	}
+	for _, c := range []struct {
+		name string
+		cfg  DialConfig
+		ok   bool
+	}{
+		{"nowhere", DialConfig{Hosts: []string{ln.Addr().String()}}, false},
+		{"this machine", DialConfig{Hosts: []string{ln.Addr().String()}, Plain: PlainLoopback}, true},
+		{"localhost is another machine", DialConfig{Hosts: []string{"localhost:1"}, Plain: PlainLoopback, Dial: elsewhere}, false},
+		{"anywhere", DialConfig{Hosts: []string{"localhost:1"}, Plain: PlainAnywhere, Dial: elsewhere}, true},
+	} {
+		conn, err := Dial(t.Context(), c.cfg)
+		if (err == nil) != c.ok || !c.ok && fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+type elsewhereConn struct{ net.Conn }
+
+func (elsewhereConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5432}
+}

@@ -16,11 +16,11 @@ import (
 // ServerConn is a connection to a PostgreSQL server: after [Dial] ready for
 // [ServerConn.Start], after that ready for a [Relay]. It reads nothing ahead.
 type ServerConn struct {
-	net.Conn            // TLS, unless a Unix socket
+	net.Conn            // TLS, unless a Unix socket or allowed to be plain
 	cfg      DialConfig // its only host is where cancel requests go
 	host     string     // as configured
 	unix     bool
-	tls      *tls.Conn // nil for a Unix socket
+	tls      *tls.Conn // nil without TLS
 
 	// What Dial was asked for, and the hosts that it has not tried; until LogIn returns.
 	from *DialConfig

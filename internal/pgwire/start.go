@@ -33,6 +33,8 @@ type StartConfig struct {
 	ProtocolMinor uint16
 	// Password is called when the server asks for one; nil means that there is none.
 	Password func(ctx context.Context) (string, error)
+	// SCRAMOnly refuses a server that asks for the password itself.
+	SCRAMOnly bool
 }
 
 // Backend is the server's process that serves a session.

@@ -5,8 +5,10 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Labels that name the admin user of a database which was registered without one.
@@ -70,6 +72,12 @@ type DynamicLabel struct {
 type AdminUser struct {
 	Name            string `json:"name,omitempty"`
 	DefaultDatabase string `json:"default_database,omitempty"` // where the admin logs in; empty: the database of the session
+
+	// Where the agent finds the admin's password, with auth: password. At most one is
+	// set; none where the server asks for none, as over a Unix socket with peer.
+	PasswordFile    string   `json:"password_file,omitempty"`    // path of a file that others cannot read
+	PasswordEnv     string   `json:"password_env,omitempty"`     // environment variable
+	PasswordCommand []string `json:"password_command,omitempty"` // prints it; in configuration files only
 }
 
 // UnmarshalText reads the short form.
@@ -245,12 +253,42 @@ func (d *Database) checkDynamicLabels() Problems {
 }
 
 func (d *Database) checkAdminUser() Problems {
+	if ps := d.checkAdminPassword(); ps != nil {
+		return ps
+	}
 	if d.Spec.AdminUser.Name == "" || d.CanProvision() {
 		return nil
 	}
 	text := fmt.Sprintf("cannot set admin user on database %q: %s/%s databases don't support automatic user provisioning yet",
 		d.Metadata.Name, d.Spec.Protocol, d.Type())
 	return Problems{{Path: "spec.admin_user", Text: text, Hint: "leave admin_user out, or register the server as self-hosted or rds"}}
+}
+
+// checkAdminPassword checks where the admin's password is to be found.
+func (d *Database) checkAdminPassword() Problems {
+	a := d.Spec.AdminUser
+	var set []string
+	for _, source := range []struct {
+		key string
+		set bool
+	}{{"password_file", a.PasswordFile != ""}, {"password_env", a.PasswordEnv != ""}, {"password_command", len(a.PasswordCommand) > 0}} {
+		if source.set {
+			set = append(set, source.key)
+		}
+	}
+	switch {
+	case len(set) == 0:
+		return nil
+	case len(set) > 1:
+		return Problems{{Path: "spec.admin_user." + set[1], Text: "the password of the admin user is given twice", Hint: "keep one of " + strings.Join(set, ", ")}}
+	case d.Spec.Auth != AuthPassword:
+		return Problems{{Path: "spec.admin_user." + set[0], Text: set[0] + " is of use only with auth: password", Hint: "write auth: password beside admin_user"}}
+	case a.PasswordFile != "" && !filepath.IsAbs(a.PasswordFile):
+		return Problems{{Path: "spec.admin_user.password_file", Text: fmt.Sprintf("the path %q is not absolute", a.PasswordFile), Hint: "write it from the root: /etc/postern/example.password"}}
+	case strings.ContainsAny(a.PasswordEnv, "= \x00"):
+		return Problems{{Path: "spec.admin_user.password_env", Text: "that is not the name of an environment variable"}}
+	}
+	return nil
 }
 
 // validCertificates reports whether text is one or more PEM certificates.

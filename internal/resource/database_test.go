@@ -235,3 +235,24 @@ func TestSection1_1URI(t *testing.T) {
 		t.Errorf("hosts of an AlloyDB URI = %v", hosts)
 	}
 }
+
+// TestAdminPassword: where the admin's password is said to be, and where not.
+func TestAdminPassword(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ spec, want string }{
+		{"auth: password, admin_user: {name: boss, password_file: /etc/boss}", ""},
+		{"auth: password, admin_user: {name: boss, password_env: BOSS}", ""},
+		{"auth: password, admin_user: {name: boss, password_command: [vault, read, x]}", ""},
+		{"auth: password, admin_user: boss", ""},
+		{"admin_user: {name: boss, password_file: /etc/boss}", "of use only with auth: password"},
+		{"auth: password, admin_user: {name: boss, password_file: boss}", "not absolute"},
+		{"auth: password, admin_user: {name: boss, password_file: /etc/boss, password_env: BOSS}", "given twice"},
+		{"auth: password, admin_user: {name: boss, password_env: A=B}", "not the name of an environment variable"},
+		{"auth: password, admin_user: {name: boss, password: secret}", "password"},
+	} {
+		_, err := resource.Parse("db.yaml", []byte("kind: db\nversion: v3\nmetadata: {name: a}\nspec: {protocol: postgres, uri: 'h:1', "+c.spec+"}\n"))
+		if got := fmtErr(err); c.want == "" && err != nil || !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %v, want %q", c.spec, err, c.want)
+		}
+	}
+}

@@ -48,6 +48,8 @@ type Options struct {
 	HBA string
 	// Settings are added to postgresql.conf.
 	Settings map[string]string
+	// OnlyHBA replaces [SeedHBA] and HBA.
+	OnlyHBA string
 	// NoServer leaves PostgreSQL out.
 	NoServer bool
 	// Service is the section db_service of the configuration; ADDR stands for
@@ -101,7 +103,7 @@ func prepare(t testing.TB, o Options) *Env {
 	if o.NoServer {
 		return env
 	}
-	env.Server = pgtest.Start(t, pgtest.Options{Version: o.Version, TLS: founded.server, HBA: SeedHBA + "\n" + o.HBA, Settings: o.Settings})
+	env.Server = pgtest.Start(t, pgtest.Options{Version: o.Version, TLS: founded.server, HBA: cmp.Or(o.OnlyHBA, SeedHBA+"\n"+o.HBA), Settings: o.Settings})
 	env.Server.Exec(t, `CREATE USER "teleport-admin" login createrole`)
 	return env
 }
