@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // doctorTimeout bounds an examination; less than the hub waits for it.
@@ -36,12 +38,18 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	checkup := provision.Checkup{
 		Connect: d.connectDoctor, AdminName: admin, DefaultDatabase: defaultDatabase, IAM: len(d.credentials.roles(d.resource)) > 0,
 	}
+	if d.credentials.method == resource.AuthPassword {
+		checkup.Password = &provision.PasswordCheckup{Probe: d.probeLogin, HBA: d.hbaLines(hbaAll)}
+	}
 	for _, h := range handouts {
 		checkup.Handouts = append(checkup.Handouts, provision.Handout(h))
 	}
 	findings, err := provision.Doctor(ctx, checkup)
 	if err != nil {
 		return nil, fault.Newf(fault.Unavailable, "database %q cannot be examined", name).WithDetail(err.Error()).WithCause(err)
+	}
+	if d.dialing.Plain == pgwire.PlainAnywhere {
+		findings = append(findings, inClearText())
 	}
 	all := make([]api.Finding, 0, len(findings))
 	for _, f := range findings {
@@ -51,6 +59,41 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	}
 	return all, nil
 }
+
+// inClearText is about a database with tls.mode: disable.
+func inClearText() provision.Finding {
+	return provision.Finding{
+		Severity: provision.SeverityWarning, Check: "tls",
+		Problem: "tls.mode of the database is disable",
+		Breaks:  "nothing; but whoever is between the agent and the server reads and changes everything but passwords",
+		Advice:  "switch TLS on (ssl = on in postgresql.conf of the server), and set tls.mode to verify-full",
+	}
+}
+
+// probeLogin begins the login of a database user and stops before a password is needed.
+func (d *database) probeLogin(ctx context.Context, user, dbname string) error {
+	conn, err := d.dial(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Start(ctx, pgwire.StartConfig{
+		User: user, Database: dbname, SCRAMOnly: true,
+		Password: func(context.Context) (string, error) { return "", errAsked },
+	})
+	switch {
+	case errors.Is(err, errAsked):
+		return nil
+	case err == nil:
+		return provision.ErrNotAsked
+	case errors.Is(err, pgwire.ErrMD5):
+		return fmt.Errorf("%w: %w", provision.ErrMD5, err)
+	}
+	return err
+}
+
+// errAsked stops a login that is only tried.
+var errAsked = errors.New("asked for a password")
 
 // borrow returns a served database that stays usable until sessions.Done.
 func (s *Server) borrow(name string) (*database, error) {
@@ -91,5 +134,9 @@ func (d *database) adminMissing(handouts []api.Handout) (api.Finding, bool) {
 // users meet them.
 func (d *database) connectDoctor(ctx context.Context, dbname string) (*pgconn.PgConn, error) {
 	params := slices.DeleteFunc(adminParams(), func(p pgwire.Param) bool { return strings.HasPrefix(p.Name, "default_transaction_") })
-	return d.connectAdminWith(ctx, dbname, params)
+	conn, err := d.connectAdminWith(ctx, dbname, params)
+	if errors.Is(err, pgwire.ErrMD5) {
+		err = fmt.Errorf("%w: %w", provision.ErrMD5, err)
+	}
+	return conn, err
 }

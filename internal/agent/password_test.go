@@ -192,3 +192,51 @@ func auditText(t *testing.T, env *testenv.Env) string {
 	}
 	return all.String()
 }
+
+// TestPasswordDoctor: what stands in the way of passwords, and exactly what
+// repairs it.
+func TestPasswordDoctor(t *testing.T) {
+	t.Parallel()
+	env := stockServer(t, testenv.Options{OnlyHBA: "host all all 127.0.0.1/32 scram-sha-256"})
+	byFile := fmt.Sprintf("{name: teleport-admin, password_file: %q}", secretFile(t, adminPassword, 0o600))
+	env.Apply(t, passwordDatabase("db", env.Server.Addr(), byFile, ""), passwordDatabase("clear", env.Server.Addr(), byFile, "  tls: {mode: disable}"))
+	alice := env.Hire(t, "alice", "keep", "reader")
+	for name, want := range map[string]int{"db": 0, "clear": 1} {
+		awaitServed(t, env, name)
+		if found := doctor(t, env, name); len(found) != want {
+			t.Fatalf("of a healthy server: %+v", found)
+		}
+	}
+	one(t, doctor(t, env, "clear"), "warning tls", "tls.mode", "verify-full")
+
+	const admin = `host all "teleport-admin" 127.0.0.1/32 scram-sha-256`
+	for _, c := range []struct{ lines, what, problem string }{
+		{admin, "error user_login", "no pg_hba.conf entry"},
+		{admin + "\nhost all all all reject", "error user_login", "rejects connection"},
+		{admin + "\nhost all all all password", "error user_login", "clear text"},
+		{admin + "\nhost all all all trust", "warning user_login", "without asking"},
+		{"host all all all reject", "error login", "rejects connection"},
+	} {
+		writeHBA(t, env, c.lines)
+		testenv.Eventually(t, "the doctor sees "+c.lines, func() bool { return len(doctor(t, env, "db")) > 0 })
+		found := doctor(t, env, "db")
+		one(t, found, c.what, c.problem, "pg_hba.conf")
+		writeHBA(t, env, found[0].HBA...)
+		testenv.Eventually(t, "the server is repaired", func() bool { return len(doctor(t, env, "db")) == 0 })
+	}
+	testenv.Close(t, alice.Connect(t, "db", "postgres"))
+
+	// Passwords in the older form: the admin's does not work, the users' do.
+	writeHBA(t, env, "host all all all md5")
+	old := "SET log_statement = none; SET password_encryption = md5; ALTER ROLE \"teleport-admin\" PASSWORD '" + strings.ReplaceAll(adminPassword, "'", "''") + "'"
+	env.Server.Exec(t, old, "ALTER SYSTEM SET password_encryption = md5", "SELECT pg_reload_conf()")
+	testenv.Eventually(t, "the doctor sees md5", func() bool { return len(doctor(t, env, "db")) > 0 })
+	found := doctor(t, env, "db")
+	one(t, found, "error login", "stored for MD5", `\password "teleport-admin"`)
+	env.Server.Exec(t, found[0].SQL...)
+	env.Server.Exec(t, strings.Replace(old, "= md5", "= 'scram-sha-256'", 1))
+	testenv.Eventually(t, "the server is repaired", func() bool { return len(doctor(t, env, "db")) == 0 })
+	env.Server.Exec(t, "ALTER SYSTEM SET password_encryption = md5", "SELECT pg_reload_conf()")
+	testenv.Eventually(t, "the doctor sees the setting", func() bool { return len(doctor(t, env, "db")) == 2 })
+	testenv.Close(t, alice.Connect(t, "db", "postgres"))
+}

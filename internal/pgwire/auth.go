@@ -21,6 +21,9 @@ const (
 	authSASLFinal    = 12
 )
 
+// ErrMD5 is in the chain of the error of a login that wants an MD5 proof.
+var ErrMD5 = errors.New("MD5 authentication")
+
 // authenticate answers one authentication request.
 func (s *starter) authenticate(ctx context.Context, body []byte) error {
 	c := cursor{rest: body}
@@ -66,7 +69,7 @@ func (s *starter) authenticate(ctx context.Context, body []byte) error {
 		}
 		return s.scram.verify(c.rest)
 	case authMD5:
-		return fault.New(fault.Unavailable, "the database server asks for MD5 authentication, which is not secure").
+		return fault.New(fault.Unavailable, "the database server asks for MD5 authentication, which is not secure").WithCause(ErrMD5).
 			WithHint("Use certificates (hostssl … cert) or scram-sha-256 in its pg_hba.conf.")
 	}
 	return fault.Newf(fault.Unavailable, "the database server asks for an authentication method (%d) that is not supported", request).

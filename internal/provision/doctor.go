@@ -63,6 +63,8 @@ type Checkup struct {
 	DefaultDatabase string
 	// IAM says that accounts log in with tokens of Amazon RDS instead of certificates.
 	IAM bool
+	// Password says that accounts log in with passwords instead of certificates.
+	Password *PasswordCheckup
 	// Handouts are what policy can ask of this server.
 	Handouts []Handout
 }
@@ -82,7 +84,11 @@ func Doctor(ctx context.Context, c Checkup) ([]Finding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("examine the server: %w", err)
 	}
-	return c.findings(have), nil
+	login, err := c.checkLogin(ctx, have)
+	if err != nil {
+		return nil, fmt.Errorf("examine the server: %w", err)
+	}
+	return append(login, c.findings(have)...), nil
 }
 
 // noConnectError holds the logical databases that refused the admin for want of CONNECT.
@@ -180,7 +186,10 @@ func (c Checkup) loginFindings(err error) []Finding {
 		return []Finding{f}
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
+	switch {
+	case errors.Is(err, ErrMD5):
+		return []Finding{c.adminMD5(f)}
+	case !ok:
 		text, advice := err.Error(), "check that the server runs, and what its log says"
 		if told := fault.Of(err); told.Kind != fault.Internal {
 			text, advice = told.Text, strings.TrimSpace(told.Hint+"\n"+told.Detail)
@@ -197,6 +206,8 @@ func (c Checkup) loginFindings(err error) []Finding {
 		f.Advice = "switch IAM database authentication on for the instance, and let the agent's AWS role connect (rds-db:connect)"
 	case denied && pg.Routine == unknownUserRoutine:
 		f.SQL = makeAdminSQL(c.AdminName)
+	case denied && c.Password != nil:
+		c.adminPassword(&f, pg)
 	case denied:
 		f.HBA = certificateLines()
 		f.Advice = "put the lines into pg_hba.conf above others that match, and reload; ssl_ca_file must hold the output of " +

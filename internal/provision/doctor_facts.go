@@ -15,7 +15,9 @@ type facts struct {
 	Version  int    `json:"version"` // server_version_num
 	Recovery bool   `json:"recovery"`
 	Database string `json:"database"` // from which this was seen
-	ReadOnly struct {
+	// PasswordEncryption is the setting of that name.
+	PasswordEncryption string `json:"password_encryption"`
+	ReadOnly           struct {
 		On     bool   `json:"on"`
 		Source string `json:"source"` // as in pg_settings
 	} `json:"read_only"`
@@ -104,6 +106,7 @@ SELECT pg_catalog.json_build_object(
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'recovery', pg_catalog.pg_is_in_recovery(),
   'database', pg_catalog.current_database(),
+  'password_encryption', pg_catalog.current_setting('password_encryption'),
   'read_only', (SELECT pg_catalog.json_build_object('on', setting = 'on', 'source', source)
     FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'),
   'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole, 'replication', rolreplication) FROM self),
