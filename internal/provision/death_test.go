@@ -102,6 +102,15 @@ func TestDeathAtEveryStep(t *testing.T) {
 					_, err := l.Release(t.Context())
 					return err
 				},
+				"password": func(t *testing.T, s *provision.Server, m *mortal, steps int64, user string) error {
+					l := activate(t, s, want(user))
+					m.left.Store(steps)
+					_, done, err := l.Password(t.Context())
+					if err == nil {
+						err = done(t.Context())
+					}
+					return err
+				},
 				"sweep": func(t *testing.T, s *provision.Server, m *mortal, steps int64, user string) error {
 					activate(t, w.agent(t), want(user)) // which dies with its lease
 					m.left.Store(steps)
@@ -140,8 +149,8 @@ func (w *world) dieEverywhere(t *testing.T, what string, lastHeard bool, survivo
 		if err := sweep(t.Context(), survivor); err != nil {
 			t.Fatalf("%s, %d: sweep: %v", what, steps, err)
 		}
-		if a := w.account(t, user); a.Login || len(a.Roles) > 0 {
-			t.Errorf("%s, died after %d messages: left over after a sweep: %+v", what, steps, a)
+		if a := w.account(t, user); a.Login || len(a.Roles) > 0 || w.password(t, user) {
+			t.Errorf("%s, died after %d messages: left over after a sweep: %+v, or a password", what, steps, a)
 		}
 		l := activate(t, survivor, want(user))
 		w.check(t, what+" again", user, active(want(user).Roles...))
@@ -155,6 +164,16 @@ func (w *world) dieEverywhere(t *testing.T, what string, lastHeard bool, survivo
 			return
 		}
 	}
+}
+
+// password reports whether the account has one.
+func (w *world) password(t testing.TB, user string) (there bool) {
+	t.Helper()
+	err := w.dba.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_authid WHERE rolname = $1 AND rolpassword IS NOT NULL)", user).Scan(&there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return there
 }
 
 // Whatever an account has come to hold, by whomever, activation leads to what is
