@@ -28,6 +28,8 @@ type IO struct {
 	// AskSecret asks a person for a secret without showing it. It is nil when
 	// nobody can be asked.
 	AskSecret func(ctx context.Context, prompt string) (string, error)
+	// AskLine asks a person for a line of text. It is nil when AskSecret is.
+	AskLine func(ctx context.Context, prompt string) (string, error)
 
 	// Env holds KEY=value pairs, as os.Environ does.
 	Env []string
@@ -47,6 +49,9 @@ func SystemIO() IO {
 		streams.AskSecret = func(ctx context.Context, prompt string) (string, error) {
 			return askTerminal(ctx, fd, prompt)
 		}
+		streams.AskLine = func(_ context.Context, prompt string) (string, error) {
+			return askLine(os.Stdin, os.Stderr, prompt)
+		}
 	}
 	return streams
 }
@@ -59,6 +64,26 @@ func (s IO) Getenv(key string) string {
 		}
 	}
 	return ""
+}
+
+// askLine reads a line, and nothing behind it. On a terminal Ctrl-C ends the program.
+func askLine(in io.Reader, out io.Writer, prompt string) (string, error) {
+	if _, err := io.WriteString(out, prompt); err != nil {
+		return "", err
+	}
+	var line []byte
+	for one := make([]byte, 1); ; {
+		switch n, err := in.Read(one); {
+		case n == 1 && one[0] == '\n':
+			return strings.TrimSpace(string(line)), nil
+		case n == 1:
+			line = append(line, one[0])
+		case errors.Is(err, io.EOF):
+			return "", fault.New(fault.Invalid, "nothing was entered")
+		case err != nil:
+			return "", err
+		}
+	}
 }
 
 // askTerminal reads a line from the terminal without echo. Ctrl-C must not leave

@@ -218,6 +218,9 @@ func choose(certs []tls.Certificate, ask *tls.CertificateRequestInfo) (*tls.Cert
 	return &certs[0], nil
 }
 
+// ErrNoTLS is in the chain of the error of a server that does not accept TLS.
+var ErrNoTLS = errors.New("TLS refused")
+
 // requestTLS asks for TLS and reads exactly one byte: anything that came with it
 // stays in the socket and can only be read as part of the TLS handshake.
 func requestTLS(conn net.Conn) error {
@@ -235,7 +238,7 @@ func requestTLS(conn net.Conn) error {
 	case 'S':
 		return nil
 	case 'N':
-		return fault.New(fault.Unavailable, "the database server does not accept TLS").
+		return fault.New(fault.Unavailable, "the database server does not accept TLS").WithCause(ErrNoTLS).
 			WithHint("Set ssl = on, ssl_cert_file and ssl_key_file in its postgresql.conf, then reload.")
 	}
 	// An 'E' here may come from somebody in the middle; its text is not shown.

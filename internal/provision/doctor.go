@@ -202,10 +202,10 @@ func (c Checkup) loginFindings(err error) []Finding {
 	denied := pg.Code == codeInvalidAuthorization || pg.Code == codeInvalidPassword
 	switch {
 	case denied && c.IAM:
-		f.SQL = append(makeAdminSQL(c.AdminName), grantAdminOptionSQL(rdsRole, c.AdminName))
+		f.SQL = append(MakeAdminSQL(c.AdminName), grantAdminOptionSQL(rdsRole, c.AdminName))
 		f.Advice = "switch IAM database authentication on for the instance, and let the agent's AWS role connect (rds-db:connect)"
 	case denied && pg.Routine == unknownUserRoutine:
-		f.SQL = makeAdminSQL(c.AdminName)
+		f.SQL = MakeAdminSQL(c.AdminName)
 	case denied && c.Password != nil:
 		c.adminPassword(&f, pg)
 	case denied:
@@ -213,7 +213,7 @@ func (c Checkup) loginFindings(err error) []Finding {
 		f.Advice = "put the lines into pg_hba.conf above others that match, and reload; ssl_ca_file must hold the output of " +
 			"`postern ctl auth export --type=db-client`"
 		if pg.Routine == "" {
-			f.SQL = makeAdminSQL(c.AdminName)
+			f.SQL = MakeAdminSQL(c.AdminName)
 		}
 	default:
 		f.Advice = "see what the server says, and its log"

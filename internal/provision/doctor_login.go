@@ -27,21 +27,15 @@ var (
 	ErrNotAsked = errors.New("the server asks for nothing")
 )
 
-// scramSQL makes the server store passwords that are set from now on for SCRAM.
-func scramSQL() []string {
-	return []string{"ALTER SYSTEM SET password_encryption = 'scram-sha-256';", "SELECT pg_catalog.pg_reload_conf();"}
-}
-
 // setPassword is what a person does whose password must not be in a statement.
 func setPassword(admin string) string {
-	return "set it in psql, which asks for it: \\password " + printableName(admin)
+	return "in psql, which asks for it: SET password_encryption = 'scram-sha-256'; and then \\password " + printableName(admin)
 }
 
 // adminMD5 is about an admin user whose password is stored for MD5.
 func (c Checkup) adminMD5(f Finding) Finding {
 	f.Problem = fmt.Sprintf("the password of the admin user %q is stored for MD5 authentication, which is not secure", c.AdminName)
-	f.SQL = scramSQL()
-	f.Advice = "then give the admin user its password again; " + setPassword(c.AdminName)
+	f.Advice = "give the admin user its password again, " + setPassword(c.AdminName)
 	return f
 }
 
@@ -50,8 +44,8 @@ func (c Checkup) adminMD5(f Finding) Finding {
 func (c Checkup) adminPassword(f *Finding, pg *pgconn.PgError) {
 	if pg.Code == codeInvalidPassword {
 		// Whether the role exists cannot be seen from outside.
-		f.SQL = append(makeAdminSQL(c.AdminName), scramSQL()...)
-		f.Advice = "give the admin user the password that the agent is configured with; " + setPassword(c.AdminName)
+		f.SQL = MakeAdminSQL(c.AdminName)
+		f.Advice = "give the admin user the password that the agent is configured with, " + setPassword(c.AdminName)
 		return
 	}
 	f.HBA = c.Password.HBA
@@ -71,7 +65,7 @@ func (c Checkup) checkLogin(ctx context.Context, have facts) ([]Finding, error) 
 			Severity: SeverityAdvice, Check: "password_encryption",
 			Problem: "password_encryption is md5: passwords that are set by hand are stored in a form that is not secure",
 			Breaks:  "nothing: accounts get passwords in the form for SCRAM",
-			SQL:     scramSQL(),
+			SQL:     []string{"ALTER SYSTEM SET password_encryption = 'scram-sha-256';", "SELECT pg_catalog.pg_reload_conf();"},
 		})
 	}
 	f := Finding{

@@ -30,9 +30,10 @@ func printableName(name string) string {
 	return b.String()
 }
 
-// makeAdminSQL makes the admin or, where the role exists, lets it log in. Which of
+// MakeAdminSQL returns the statements that make the admin or, where the role exists,
+// let it log in. Which of
 // the two is needed cannot be seen from outside.
-func makeAdminSQL(admin string) []string {
+func MakeAdminSQL(admin string) []string {
 	name := printableName(admin)
 	return []string{
 		"DO " + quoteLiteral("BEGIN CREATE ROLE "+name+"; EXCEPTION WHEN duplicate_object THEN NULL; END") + ";",

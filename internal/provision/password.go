@@ -52,6 +52,13 @@ const (
 	saltLength      = 16
 )
 
+// NewPassword returns a random password and its SCRAM verifier, which PostgreSQL
+// takes in the place of the password.
+func NewPassword() (secret, verifier string, err error) {
+	k, secret, err := newKey()
+	return secret, k.verifier, err
+}
+
 // verifier returns the SCRAM-SHA-256 verifier of a password of ASCII letters and
 // digits, in the form of pg_authid.rolpassword (RFC 5802, section 3).
 func verifier(password string, salt []byte) (string, error) {

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs the whole product as people do: the program under its three
 // names, a real psql, a real server. Beside testscript's own commands there are:
 //
-//	postgres             start a server of the seed guide's set-up: $SERVER is its host:port
+//	postgres [LINES]     start a server of the seed guide's set-up, or with these lines in
+//	                     pg_hba.conf: $SERVER is its host:port, $SOCKET_DIR and $SOCKET_PORT its socket
 //	server-certificate P give it P.crt, P.key and P.cas, as `auth sign` wrote them
 //	ready DIR            wait for the gateway with this data directory: $HUB, $CA_PIN
 //	dba DBNAME SQL       run SQL as the superuser
@@ -79,8 +80,14 @@ type scriptServer struct {
 	server *pgtest.Server
 }
 
-func (s *scriptServer) start(ts *testscript.TestScript, _ bool, _ []string) {
-	s.server = pgtest.Start(s.t, pgtest.Options{HBA: SeedHBA})
+func (s *scriptServer) start(ts *testscript.TestScript, _ bool, args []string) {
+	hba := SeedHBA
+	if len(args) > 0 {
+		hba = strings.Join(args, "\n")
+	}
+	s.server = pgtest.Start(s.t, pgtest.Options{HBA: hba})
+	ts.Setenv("SOCKET_DIR", s.server.SocketDir())
+	ts.Setenv("SOCKET_PORT", strconv.Itoa(s.server.Port))
 	ts.Setenv("SERVER", net.JoinHostPort("localhost", strconv.Itoa(s.server.Port)))
 }
 
