@@ -15,8 +15,8 @@ build: ## build the one static binary, bin/postern
 	$(BUILD) -o bin/postern ./cmd/postern
 
 .PHONY: demo
-demo: demo-deps build ## see the main job done on a throwaway PostgreSQL
-	./bin/postern demo
+demo: demo-deps build ## see the main job done on a throwaway PostgreSQL; DEMO=scram: on one that asks for passwords
+	./bin/postern demo $(if $(filter scram,$(DEMO)),--auth=password)
 
 .PHONY: test
 test: deps ## run the whole suite with the race detector, on PostgreSQL 13 to 18

@@ -27,6 +27,7 @@ import (
 type demoOptions struct {
 	pgVersion int
 	pgDir     string
+	auth      string
 }
 
 func newDemo(a *App) *cobra.Command {
@@ -39,14 +40,23 @@ database user is before, during and after a session. On a terminal it ends with 
 needs nothing but PostgreSQL and psql, touches nothing outside a temporary directory, and removes
 everything when it ends.`,
 		Example: `  postern demo
+  postern demo --auth=password
   postern demo --pg-version=17`,
 		Args: positional(),
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), opts) }),
 	}
 	cmd.Flags().IntVar(&opts.pgVersion, "pg-version", 0, "major version of PostgreSQL (default: the newest of the distribution)")
 	cmd.Flags().StringVar(&opts.pgDir, "pg-dir", "", "also look here for PostgreSQL, laid out as MAJOR/bin/postgres")
+	cmd.Flags().StringVar(&opts.auth, "auth", demoCertificate, "how Postern logs in: certificate, or password on a server as it comes from a distribution")
+	completeWith(cmd, "auth", demoCertificate, demoPassword)
 	return cmd
 }
+
+// Ways for Postern to log in to the demo's server.
+const (
+	demoCertificate = "certificate"
+	demoPassword    = "password"
+)
 
 func (a *App) demo(ctx context.Context, opts demoOptions) error {
 	d, err := a.newDemoRun(opts)
@@ -86,6 +96,7 @@ func (d *demoRun) perform(ctx context.Context) error {
 // demoRun is a demo that runs.
 type demoRun struct {
 	*App
+	stock   bool // the server is as it comes from a distribution, and asks for passwords
 	install pglocal.Installation
 	psql    string // path of the program
 	major   int    // version of psql
@@ -102,8 +113,11 @@ type demoRun struct {
 
 // newDemoRun finds what the demo needs before anything is made.
 func (a *App) newDemoRun(opts demoOptions) (*demoRun, error) {
-	d := &demoRun{App: a}
-	var err error
+	d := &demoRun{App: a, stock: opts.auth == demoPassword}
+	err := checkFormat(opts.auth, demoCertificate, demoPassword)
+	if err != nil {
+		return nil, err
+	}
 	var dirs []string
 	if opts.pgDir != "" {
 		dirs = append(dirs, opts.pgDir)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/postern-db/postern/internal/pglocal"
+	"github.com/postern-db/postern/internal/provision"
 )
 
 // writeFiles writes what a person would have written. The password is random,
@@ -34,24 +36,54 @@ func (d *demoRun) startHub(context.Context) (err error) {
 	return err
 }
 
-// startPostgres starts PostgreSQL as the output of 'ctl auth sign' says.
+// startPostgres starts PostgreSQL as the output of 'ctl auth sign' says, or as it
+// comes from a distribution.
 func (d *demoRun) startPostgres(ctx context.Context) error {
-	var tls pglocal.TLS
-	for name, into := range map[string]*[]byte{"server.crt": &tls.Certificate, "server.key": &tls.Key, "server.cas": &tls.ClientCAs} {
-		data, err := os.ReadFile(filepath.Join(d.dir, name))
-		if err != nil {
-			return err
-		}
-		*into = data
-	}
-	var err error
-	d.pg, err = pglocal.Start(ctx, pglocal.Config{Installation: d.install, TLS: &tls, HBA: demoHBA})
+	cfg, err := d.postgresConfig()
 	if err != nil {
+		return err
+	}
+	if d.pg, err = pglocal.Start(ctx, cfg); err != nil {
 		return err
 	}
 	d.shell.env = append(d.shell.env,
 		"PGHOST="+d.pg.SocketDir(), fmt.Sprintf("PGPORT=%d", d.pg.Port()), "PGUSER="+d.pg.Superuser(), "PGDATABASE=shop")
+	if d.stock {
+		return d.giveDBAPassword(ctx)
+	}
 	return d.write("example.yaml", fmt.Sprintf(demoDatabase, d.pg.Port()))
+}
+
+// giveDBAPassword does what whoever installed the server has done.
+func (d *demoRun) giveDBAPassword(ctx context.Context) error {
+	secret, verifier, err := provision.NewPassword()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, d.psql, "-Xq", "-d", "postgres", "-c", "ALTER ROLE "+d.pg.Superuser()+" PASSWORD '"+verifier+"'")
+	cmd.Env = d.shell.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("give the superuser a password: %w: %s", err, out)
+	}
+	d.shell.env = append(d.shell.env, "PGPASSWORD="+secret)
+	return nil
+}
+
+func (d *demoRun) postgresConfig() (pglocal.Config, error) {
+	cfg := pglocal.Config{Installation: d.install, HBA: demoStockHBA}
+	if d.stock {
+		return cfg, nil
+	}
+	var tls pglocal.TLS
+	for name, into := range map[string]*[]byte{"server.crt": &tls.Certificate, "server.key": &tls.Key, "server.cas": &tls.ClientCAs} {
+		data, err := os.ReadFile(filepath.Join(d.dir, name))
+		if err != nil {
+			return cfg, err
+		}
+		*into = data
+	}
+	cfg.TLS, cfg.HBA = &tls, demoHBA
+	return cfg, nil
 }
 
 func (d *demoRun) openSession(context.Context) (err error) {

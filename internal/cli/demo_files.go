@@ -82,4 +82,8 @@ GRANT SELECT, INSERT ON notes TO writer;
 	demoHBA = `hostssl all             all             ::/0                    cert
 hostssl all             all             0.0.0.0/0               cert
 `
+	// demoStockHBA asks everybody for a password, as distributions do.
+	demoStockHBA = `host    all             all             127.0.0.1/32            scram-sha-256
+host    all             all             ::1/128                 scram-sha-256
+`
 )

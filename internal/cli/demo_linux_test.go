@@ -37,6 +37,7 @@ func TestDemo(t *testing.T) {
 		run  func(t *testing.T, d *demoUnderTest)
 	}{
 		{"tells the story", demoTellsTheStory},
+		{"tells the story on a stock server", demoOnStockServer},
 		{"as an ordinary user", demoAsOrdinaryUser},
 		{"ends on SIGINT", func(t *testing.T, d *demoUnderTest) { demoEndsOn(t, d, syscall.SIGINT) }},
 		{"ends on SIGTERM", func(t *testing.T, d *demoUnderTest) { demoEndsOn(t, d, syscall.SIGTERM) }},
@@ -79,6 +80,24 @@ func demoTellsTheStory(t *testing.T, d *demoUnderTest) {
 	}
 	if strings.Contains(got, "\x1b") {
 		t.Error("there are escape sequences in what is not a terminal")
+	}
+	d.wantNothingLeft(t)
+}
+
+func demoOnStockServer(t *testing.T, d *demoUnderTest) {
+	d.cmd.Args = append(d.cmd.Args, "--auth=password")
+	if err := d.cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, d.printed())
+	}
+	rest := d.printed()
+	for _, want := range []string{
+		"$ postern ctl db add example", "the way to log in is password", "CONNECT", " alice\n", "WHILE CONNECTED", "-infinity", "AFTER", "Cannot login", " are gone\n",
+	} {
+		_, after, found := strings.Cut(rest, want)
+		if !found {
+			t.Fatalf("%q is missing, or not in its place:\n%s", want, d.printed())
+		}
+		rest = after
 	}
 	d.wantNothingLeft(t)
 }

@@ -26,7 +26,7 @@ func (d *demoRun) story() []func() demoScene {
 }
 
 func (d *demoRun) setUpPostern() demoScene {
-	return demoScene{"SET-UP: Postern starts", []demoStep{
+	scene := demoScene{"SET-UP: Postern starts", []demoStep{
 		{say: "everything is in " + d.dir + " and goes away at the end", do: d.writeFiles},
 		{say: "the configuration", run: "cat postern.yaml"},
 		{say: "hub and agent, in one process", do: d.startHub, until: demoState{"Postern", "ready", d.hubReady}},
@@ -36,9 +36,16 @@ func (d *demoRun) setUpPostern() demoScene {
 			shows: []string{`^ssl_ca_file = '.*server\.cas'$`, `^hostssl all +all +0\.0\.0\.0/0 +cert$`},
 		},
 	}}
+	if d.stock {
+		scene.steps = scene.steps[:len(scene.steps)-1] // no certificate is needed
+	}
+	return scene
 }
 
 func (d *demoRun) setUpPostgres() demoScene {
+	if d.stock {
+		return d.setUpStockPostgres()
+	}
 	return demoScene{"SET-UP: a PostgreSQL with an admin user that may create roles", []demoStep{
 		{
 			say: fmt.Sprintf("PostgreSQL %d starts with that certificate and those lines; plain psql is the DBA, on the Unix socket", d.install.Major),
@@ -53,6 +60,30 @@ func (d *demoRun) setUpPostgres() demoScene {
 		{
 			say:   "it is served at once",
 			run:   "postern ctl create -f example.yaml",
+			until: demoState{"the database", "healthy", d.health},
+		},
+		{say: "and can be reached", run: "postern ctl status", shows: []string{`^example +healthy`}},
+	}}
+}
+
+// setUpStockPostgres registers a server on which nothing is changed.
+func (d *demoRun) setUpStockPostgres() demoScene {
+	return demoScene{"SET-UP: a PostgreSQL as it comes from a distribution", []demoStep{
+		{
+			say: fmt.Sprintf("PostgreSQL %d starts, and asks everybody for a password; plain psql is the DBA, on the Unix socket", d.install.Major),
+			do:  d.startPostgres,
+		},
+		{
+			say:   "two roles to hand out, and three tables",
+			run:   "psql -d postgres -e -v ON_ERROR_STOP=1 -f setup.sql",
+			shows: []string{"^CREATE ROLE$", "^GRANT$"},
+		},
+		{
+			say: "one command registers it and gives the admin user a password; that of the superuser is in PGPASSWORD",
+			run: "postern ctl db add example --uri=localhost:$PGPORT --admin=teleport-admin --superuser=$PGUSER --apply",
+			shows: []string{
+				"^the way to log in is password$", `ALTER ROLE "teleport-admin" PASSWORD 'SCRAM-SHA-256\$4096:`, "^example: nothing stands in the way$",
+			},
 			until: demoState{"the database", "healthy", d.health},
 		},
 		{say: "and can be reached", run: "postern ctl status", shows: []string{`^example +healthy`}},
@@ -112,10 +143,18 @@ func (d *demoRun) connecting() demoScene {
 }
 
 func (d *demoRun) whileConnected() demoScene {
-	return demoScene{"WHILE CONNECTED: the account exists, with exactly these roles", []demoStep{
+	scene := demoScene{"WHILE CONNECTED: the account exists, with exactly these roles", []demoStep{
 		{say: "alice opens psql and leaves it open", do: d.openSession, until: d.account("alice", aliceAtWork)},
 		{say: "the DBA looks", run: d.listUsers(), shows: []string{`^ *alice\b`}, hides: []string{`^ *alice .*Cannot login`}},
 	}}
+	if d.stock {
+		scene.steps = append(scene.steps, demoStep{
+			say:   "her password was there for the milliseconds of the login only; even one that she sets herself opens nothing",
+			run:   `psql -c "SELECT rolname, rolpassword IS NULL AS no_password, rolvaliduntil FROM pg_authid WHERE rolname = 'alice'"`,
+			shows: []string{`^ alice +\| t +\| -infinity$`},
+		})
+	}
+	return scene
 }
 
 func (d *demoRun) after() demoScene {
