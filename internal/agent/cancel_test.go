@@ -156,7 +156,9 @@ func TestCancelHitsOnlyItsSession(t *testing.T) {
 		t.Errorf("%d statements are left, want that of the other session", n)
 	}
 	cancel(second.PID(), second.SecretKey())
-	<-ended[1]
+	if err := <-ended[1]; err == nil {
+		t.Error("the other statement ended by itself")
+	}
 }
 
 // sendCancel sends a CancelRequest and waits until the other side closes.

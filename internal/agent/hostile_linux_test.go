@@ -83,7 +83,7 @@ func TestHostilePeers(t *testing.T) {
 	var session errgroup.Group
 	session.Go(func() error {
 		for ctx.Err() == nil {
-			if _, err := running.Exec(t.Context(), "SELECT 1"); err != nil {
+			if _, err := running.Exec(context.WithoutCancel(ctx), "SELECT 1"); err != nil {
 				return err
 			}
 			trips.Add(1)
