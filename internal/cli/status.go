@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -86,6 +87,9 @@ func (a *App) status(_ context.Context, opts statusOptions) error {
 		return err
 	}
 	current, err := home.Current()
+	if fault.KindOf(err) == fault.Unauthenticated && opts.format != formatText { // programs get a list even so
+		return errors.Join(a.write(opts.format, []loginStatus{}, nil), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, err // names the file, like that of Open
 	}
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("read %s: larger than %d bytes", path, limit)

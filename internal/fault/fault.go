@@ -12,6 +12,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind classifies an error by what the caller can do about it.
@@ -122,15 +123,17 @@ func Of(err error) *Error {
 	return New(Internal, "internal error").WithCause(err)
 }
 
-// Chain returns everything known about err, for logs: the full wrapped text and,
-// where the outermost fault hides a cause, that cause.
+// Chain returns everything known about err, for logs: the full wrapped text and
+// the causes that faults hide, each where the text does not say it yet.
 func Chain(err error) string {
 	if err == nil {
 		return ""
 	}
 	text := err.Error()
-	if f, ok := errors.AsType[*Error](err); ok && f.Cause != nil && f.Text != f.Cause.Error() {
-		text += ": " + Chain(f.Cause)
+	for f, ok := errors.AsType[*Error](err); ok && f.Cause != nil; f, ok = errors.AsType[*Error](f.Cause) {
+		if cause := f.Cause.Error(); !strings.Contains(text, cause) {
+			text += ": " + cause
+		}
 	}
 	return text
 }

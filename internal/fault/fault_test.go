@@ -25,6 +25,19 @@ func TestKindSurvivesWrapping(t *testing.T) {
 	}
 }
 
+// TestChainRepeatsNothing: a text that tells its cause is not followed by it.
+func TestChainRepeatsNothing(t *testing.T) {
+	cause := fault.New(fault.Denied, "no grant option").WithCause(io.EOF)
+	err := fmt.Errorf("connect: %w", fault.Newf(fault.Denied, "cannot activate alice: no grant option").WithCause(fmt.Errorf("activate: %w", cause)))
+	if got, want := fault.Chain(err), "connect: cannot activate alice: no grant option: activate: no grant option: EOF"; got != want {
+		t.Errorf("Chain = %q, want %q", got, want)
+	}
+	err = fault.New(fault.Denied, "cannot activate alice: no grant option").WithCause(cause)
+	if got, want := fault.Chain(err), "cannot activate alice: no grant option: EOF"; got != want {
+		t.Errorf("Chain = %q, want %q", got, want)
+	}
+}
+
 func TestErrorWithoutKindShowsNothing(t *testing.T) {
 	f := fault.Of(errors.New("password=secret"))
 	if f.Kind != fault.Internal || f.Text != "internal error" {
