@@ -99,13 +99,20 @@ func TestManyWritersKeepTheirOrder(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
+			var durable func(context.Context) error
 			for i := range each {
 				ev := audit.StatementExecute{Session: audit.Session{ID: fmt.Sprint(w), Index: int64(i)}}
 				var err error
-				if i%10 == 0 {
+				switch i % 10 {
+				case 0:
 					err = l.Emit(t.Context(), ev)
-				} else {
+				case 5:
+					durable, err = l.Submit(t.Context(), ev)
+				default:
 					err = l.Post(t.Context(), ev)
+				}
+				if i%10 == 7 {
+					err = errors.Join(err, durable(t.Context()))
 				}
 				if err != nil {
 					t.Error(err)
