@@ -40,8 +40,9 @@ docs: ## regenerate the reference pages that tests keep current
 	go test ./internal/cli ./internal/hub -run 'Current$$' -update
 
 .PHONY: deps
-deps: ## install what the tests need: PostgreSQL and psql (Debian), PostgreSQL 13 to 18 (npm), a C compiler, openssl
+deps: ## install what the tests need: PostgreSQL 13 to 18, clients of several languages, a C compiler, openssl
 	tools/pg/install.sh all
+	tools/clients/install.sh
 
 .PHONY: demo-deps
 demo-deps:
