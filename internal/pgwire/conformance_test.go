@@ -41,7 +41,25 @@ var conversations = []struct {
 	{"COPY in, aborted", bytes.Join([][]byte{msg('Q', "COPY c FROM STDIN\x00"), msg('d', "1\n"), msg('f', "changed my mind\x00")}, nil), 1},
 	{"COPY in, bad data", bytes.Join([][]byte{msg('Q', "COPY c FROM STDIN\x00"), msg('d', "one\n"), msg('d', "2\n"), msg('c', "")}, nil), 1},
 	{"COPY out", msg('Q', "COPY (SELECT generate_series(1, 2000)) TO STDOUT\x00"), 1},
-	{"function call", functionCall(), 1},
+	{"COPY in by the extended protocol", bytes.Join([][]byte{
+		msg('P', bodyParse("", "COPY c FROM STDIN")), msg('B', bodyBind("", "", false)), msg('E', bodyExecute("", 0)), msg('d', "4\n"), msg('c', ""), msg('S', ""),
+	}, nil), 1},
+	{"COPY out by the extended protocol", append(run("COPY c TO STDOUT"), msg('S', "")...), 1},
+	{"settings that are reported", msg('Q', "SET application_name = 'mine'; SET TimeZone = 'Asia/Tokyo'; RESET TimeZone\x00"), 1},
+	{"no data, no parameters", bytes.Join([][]byte{msg('P', bodyParse("s", "SET work_mem = 4096")), msg('D', "Ss\x00"), msg('B', bodyBind("", "s", false)), msg('D', "P\x00"), msg('S', "")}, nil), 1},
+	{"empty by the extended protocol", append(run(""), msg('S', "")...), 1},
+	{"names that do not exist", bytes.Join([][]byte{
+		msg('C', "Snone\x00"), msg('C', "Pnone\x00"), msg('S', ""), msg('D', "Snone\x00"), msg('S', ""), msg('B', bodyBind("", "none", false)), msg('S', ""), msg('E', bodyExecute("none", 0)), msg('S', ""),
+	}, nil), 4},
+	{"a failed transaction", append(msg('Q', "BEGIN; SELECT nothing\x00"), append(msg('Q', "SELECT 1\x00"), msg('Q', "ROLLBACK\x00")...)...), 3},
+	{"COPY messages without a COPY", bytes.Join([][]byte{msg('d', "1\n"), msg('c', ""), msg('f', "no\x00"), msg('Q', "SELECT 1\x00")}, nil), 1},
+	{"function call", functionCall(177, int4(40), int4(2)), 1}, // int4pl
+	{"function call of nothing", functionCall(1), 1},
+	{"large object by function calls", bytes.Join([][]byte{
+		msg('Q', "BEGIN\x00"), functionCall(715, int4(4712)) /* lo_create */, functionCall(952, int4(4712), int4(0x60000)), /* lo_open, to read and write */
+		functionCall(955, int4(0), []byte("a large object")) /* lowrite */, functionCall(956, int4(0), int4(2), int4(0)), /* lo_lseek */
+		functionCall(954, int4(0), int4(100)) /* loread */, functionCall(953, int4(0)) /* lo_close */, msg('Q', "ROLLBACK\x00"),
+	}, nil), 8},
 	{"LISTEN and NOTIFY", append(msg('Q', "LISTEN here\x00"), msg('Q', "SELECT pg_notify('here', 'x') IS NULL\x00")...), 2},
 	{"large object", msg('Q', "BEGIN; SELECT lo_from_bytea(4711, repeat('x', 50000)::bytea); SELECT lo_get(4711); ROLLBACK\x00"), 1},
 	{"large row", msg('Q', "SELECT repeat('y', 3000000)\x00"), 1},
@@ -52,23 +70,25 @@ func run(sql string) []byte {
 	return bytes.Join([][]byte{msg('P', bodyParse("", sql)), msg('B', bodyBind("", "", false)), msg('D', "P\x00"), msg('E', bodyExecute("", 0))}, nil)
 }
 
-// functionCall calls int4pl(40, 2), whose OID is 177.
-func functionCall() []byte {
-	b := binary.BigEndian.AppendUint32(nil, 177)
-	b = append(b, 0, 1, 0, 1, 0, 2)
-	for _, n := range []uint32{40, 2} {
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), n)
+// functionCall calls a function, all in binary.
+func functionCall(oid uint32, args ...[]byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, oid)
+	b = append(b, 0, 1, 0, 1, 0, byte(len(args)))
+	for _, arg := range args {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(arg))), arg...)
 	}
 	return msg('F', string(append(b, 0, 1)))
 }
+
+func int4(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
 // TestConformance has the same conversations with PostgreSQL and with PostgreSQL
 // through the relay, and compares every byte of the answers.
 func TestConformance(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE raw_user LOGIN SUPERUSER")
+		server.Exec(t, "DROP ROLE IF EXISTS raw_user", "CREATE ROLE raw_user LOGIN SUPERUSER")
 		g := newGateway(t, server, nil)
-		for _, step := range []int{1 << 20, 1} {
+		for _, step := range []int{1 << 20, headerSize, 1} { // each write is a TLS record
 			direct := transcript(t, rawDirect(t, server), step)
 			through := transcript(t, rawThrough(t, g), step)
 			for i, c := range conversations {
@@ -152,6 +172,37 @@ func transcript(t *testing.T, conn net.Conn, step int) []string {
 		all = append(all, text.String())
 	}
 	return all
+}
+
+// TestNotifyWhileIdle: what the server says by itself reaches a client that waits
+// for nothing.
+func TestNotifyWhileIdle(t *testing.T) {
+	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
+		server.Exec(t, "DROP ROLE IF EXISTS raw_user", "CREATE ROLE raw_user LOGIN SUPERUSER")
+		var heard []string
+		for _, conn := range []net.Conn{rawDirect(t, server), rawThrough(t, newGateway(t, server, nil))} {
+			_ = conn.SetDeadline(time.Now().Add(testTimeout))
+			if _, err := conn.Write(msg('Q', "LISTEN idle_here\x00")); err != nil {
+				t.Fatal(err)
+			}
+			for typ := byte(0); typ != 'Z'; {
+				var err error
+				if typ, _, err = readMessage(conn, nil, 1<<16); err != nil {
+					t.Fatal(err)
+				}
+			}
+			server.Exec(t, "NOTIFY idle_here, 'hello'")
+			typ, body, err := readMessage(conn, nil, 1<<16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard = append(heard, fmt.Sprintf("%c %q", typ, body[4:])) // behind the process id
+			conn.Close()
+		}
+		if heard[0] != heard[1] || heard[0][0] != 'A' {
+			t.Errorf("directly %s, through the gateway %s", heard[0], heard[1])
+		}
+	})
 }
 
 // TestFinishAfterClientWasCut checks that the server's process is seen to end

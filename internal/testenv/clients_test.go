@@ -3,10 +3,7 @@ package testenv
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,39 +82,20 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// directWay writes the files that a program with a certificate of its own needs.
+// directWay logs in to the database, which writes the files that a program needs
+// which connects by itself.
 func (p *Person) directWay(t *testing.T) way {
 	t.Helper()
-	route := identity.Route{Database: Database}
-	pair := p.DatabaseCertificate(t, route)
-	dir := t.TempDir()
-	write := func(name string, data []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	cert, err := p.Hub(t).LogInToDatabase(t.Context(), identity.Route{Database: Database})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ca := p.Home.HostCAFile(p.profile)
-	certFile := write("clara.crt", certificatePEM(pair))
-	keyFile := write("clara.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	w := newWay(t, p.env, "direct", p.env.Address)
-	w.env = append(w.env, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+ca, "PGSSLCERT="+certFile, "PGSSLKEY="+keyFile)
-	w.more = fmt.Sprintf("sslmode=verify-full sslrootcert=%s sslcert=%s sslkey=%s", ca, certFile, keyFile)
-	w.jdbc += fmt.Sprintf("&sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", ca, certFile, write("clara.pk8", key))
+	w.env = append(w.env, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+ca, "PGSSLCERT="+cert.CertFile(), "PGSSLKEY="+cert.KeyFile())
+	w.more = fmt.Sprintf("sslmode=verify-full sslrootcert=%s sslcert=%s sslkey=%s", ca, cert.CertFile(), cert.KeyFile())
+	w.jdbc += fmt.Sprintf("&sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", ca, cert.CertFile(), cert.KeyDERFile())
 	return w
-}
-
-func certificatePEM(pair tls.Certificate) []byte {
-	var out []byte
-	for _, der := range pair.Certificate {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return out
 }
 
 // proxyWay starts a local proxy, as `postern proxy db` does.
@@ -253,7 +231,7 @@ func (w way) psql(t *testing.T, env *Env) {
 // pgbench makes its tables with COPY and works on them in transactions, in each of
 // the ways in which it can send a query.
 func (w way) pgbench(t *testing.T) {
-	w.run(t, "pgbench", "--initialize", "--scale=1", "--quiet", "--init-steps=dtGvp")
+	w.run(t, "pgbench", "--initialize", "--scale=1", "--quiet", "--init-steps=dtgvp")
 	for _, mode := range []string{"simple", "extended", "prepared"} {
 		out := w.run(t, "pgbench", "--no-vacuum", "--protocol="+mode, "--client=4", "--jobs=2", "--transactions=25")
 		if !strings.Contains(out, "number of transactions actually processed: 100/100") {
