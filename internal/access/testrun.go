@@ -11,6 +11,7 @@ import (
 
 // TestResult is the outcome of one [Test].
 type TestResult struct {
+	File     string   `json:"file,omitempty"` // where the test is written; for the caller to fill in
 	Name     string   `json:"name"`
 	Passed   bool     `json:"passed"`
 	Failures []string `json:"failures,omitempty"`

@@ -67,7 +67,7 @@ func (a *App) testPolicy(ctx context.Context, opts policyTestOptions) error {
 			failed++
 		}
 	}
-	if err := a.write(opts.format, results, func() error { return a.tellTests(results, failed) }); err != nil {
+	if err := a.write(opts.format, results, func() error { return a.tellTests(results, failed, len(opts.files) > 1) }); err != nil {
 		return err
 	}
 	if failed > 0 {
@@ -99,16 +99,23 @@ func (a *App) testPolicyFile(ctx context.Context, file string, from []string) ([
 	if err != nil {
 		return nil, err
 	}
-	return r.policy.RunTests(tests, r.users, r.databases), nil
+	results := r.policy.RunTests(tests, r.users, r.databases)
+	for i := range results {
+		results[i].File = file
+	}
+	return results, nil
 }
 
-func (a *App) tellTests(results []access.TestResult, failed int) error {
+func (a *App) tellTests(results []access.TestResult, failed int, files bool) error {
 	for _, result := range results {
-		word := "ok    "
+		word, name := "ok    ", result.Name
 		if !result.Passed {
 			word = "FAILED"
 		}
-		if _, err := fmt.Fprintf(a.Out, "%s  %s\n", word, printable(result.Name)); err != nil {
+		if files {
+			name = result.File + ": " + name
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s  %s\n", word, printable(name)); err != nil {
 			return err
 		}
 		for _, failure := range result.Failures {

@@ -66,7 +66,8 @@ func TestExamplePolicies(t *testing.T) {
 	}
 	env := []string{"HOME=" + t.TempDir()}
 	code, out, talk := runIn(t, env, append([]string{"postern", "access", "test"}, files...)...)
-	if code != 0 || talk != "" || !strings.Contains(out, " 0 failed\n") {
+	if code != 0 || talk != "" || !strings.Contains(out, " 0 failed\n") ||
+		!strings.Contains(out, "02-own-team_test.yaml: paula can connect to pay-dev\n") {
 		t.Errorf("exit code %d\n%s%s", code, out, talk)
 	}
 	// Of several tests, one that names no policy needs --from or a hub.
