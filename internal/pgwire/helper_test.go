@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // testTimeout ends a test that hangs.
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 // testCA signs certificates for tests.
 type testCA struct {
