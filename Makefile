@@ -22,6 +22,10 @@ demo: demo-deps build ## see the main job done on a throwaway PostgreSQL; DEMO=s
 test: deps ## run the whole suite with the race detector, on PostgreSQL 13 to 18
 	go test -race -timeout 20m ./...
 
+.PHONY: chaos
+chaos: deps ## let everything break for CHAOS_SECONDS=300, as CHAOS_SEED says
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),300) CHAOS_SEED=$(CHAOS_SEED) go test -race -count 1 -v -timeout 0 ./internal/chaos
+
 .PHONY: check
 check: bin/golangci-lint ## format and lint
 	bin/golangci-lint run ./...

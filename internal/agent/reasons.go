@@ -72,6 +72,14 @@ func endNarrowed(lost []string) *pgwire.Error {
 	}
 }
 
+func endNarrowedObjects() *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "terminating connection because object permissions were taken away",
+		Hint:    "Connect again to go on with the object permissions that are left.",
+	}
+}
+
 func endExpired(at time.Time) *pgwire.Error {
 	return &pgwire.Error{
 		Severity: pgwire.SeverityFatal, Code: "57P01",

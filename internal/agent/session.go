@@ -58,13 +58,13 @@ type session struct {
 	recording  context.Context    // under which statements are recorded
 	subject    audit.Session      // of their events, prepared
 
-	offers chan []string // db roles that policy adds while the session runs; holds one
+	offers chan offer // what policy gives while the session runs; holds one
 
 	limitsChanged chan struct{} // holds one value when limits is new
 
 	mu     sync.Mutex // guards the fields below
 	limits access.Limits
-	held   []string // db roles that the session was given; nil before it was
+	given  *offer // what the session was given; nil before it was
 	ending *pgwire.Error
 	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }
@@ -79,7 +79,7 @@ func (s *Server) handle(ctx context.Context, raw net.Conn) {
 	defer conn.Close()
 	sess := &session{
 		agent: s, id: newID(), conn: conn, accepted: time.Now(),
-		offers: make(chan []string, 1), limitsChanged: make(chan struct{}, 1),
+		offers: make(chan offer, 1), limitsChanged: make(chan struct{}, 1),
 	}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
 	sess.run(ctx)

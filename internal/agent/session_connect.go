@@ -16,6 +16,9 @@ const (
 	// maxLogins is how often a login is tried when another agent has released the
 	// database user between its activation and the login, or given it other db roles.
 	maxLogins = 10
+	// aheadLife is how long a connection made ahead may wait. A server that is shutting
+	// down answers nobody else, such as the admin, before the last such connection is gone.
+	aheadLife = 3 * time.Second
 	// welcomeTimeout bounds how long a client may take to read the first answer.
 	welcomeTimeout = 15 * time.Second
 )
@@ -27,6 +30,7 @@ type dialled struct {
 	conn   *pgwire.ServerConn
 	spare  bool // conn was made before the session asked for it
 	err    error
+	giveUp *time.Timer // closes conn when it has waited for too long; nil without conn
 }
 
 // dialAhead sets up TCP and TLS to PostgreSQL, or takes a spare connection. It
@@ -36,23 +40,25 @@ func (s *session) dialAhead(ctx context.Context, account string) *dialled {
 	d := &dialled{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.conn, d.spare, d.err = s.database.dialSoon(ctx, account)
+		if d.conn, d.spare, d.err = s.database.dialSoon(ctx, account); d.err == nil {
+			d.giveUp = time.AfterFunc(aheadLife, func() { d.conn.Close() })
+		}
 	}()
 	return d
 }
 
-// wait waits for the connection.
-func (d *dialled) wait() error {
+// wait waits for the connection, and reports false for one that was given up.
+func (d *dialled) wait() (fresh bool, err error) {
 	<-d.done
 	d.cancel()
-	return d.err
+	return d.err != nil || d.giveUp.Stop(), d.err
 }
 
 // discard gives the connection up, whenever it comes.
 func (d *dialled) discard() {
 	d.cancel()
 	<-d.done
-	if d.err == nil {
+	if d.err == nil && d.giveUp.Stop() {
 		d.conn.Close()
 	}
 }
@@ -63,7 +69,12 @@ func (s *session) connect(ctx context.Context, ahead *dialled) error {
 		ahead.discard()
 		ahead = s.dialAhead(ctx, s.account)
 	}
-	if err := ahead.wait(); err != nil {
+	fresh, err := ahead.wait()
+	if !fresh {
+		ahead = s.dialAhead(ctx, s.account)
+		_, err = ahead.wait()
+	}
+	if err != nil {
 		return s.connectHint(err)
 	}
 	if err := s.logIn(ctx, ahead); err != nil {

@@ -37,34 +37,90 @@ func (s *Server) bundleWant(d *database, dbname string, decision access.Decision
 
 // prepareBundle makes sure that there is a bundle with the object permissions of
 // the decision.
-func (s *session) prepareBundle(ctx context.Context) error {
+func (s *session) prepareBundle(ctx context.Context) (err error) {
+	s.bundle, err = s.makeBundle(ctx, s.decision.Permissions)
+	return err
+}
+
+// makeBundle returns a bundle that holds what the entries give; nil without an
+// entry that allows something.
+func (s *session) makeBundle(ctx context.Context, entries []access.Permission) (*provision.Bundle, error) {
 	if s.replication() == access.PhysicalReplication {
-		return nil // it has no use for objects
+		return nil, nil // it has no use for objects
 	}
-	want, err := s.agent.bundleWant(s.database, s.startup.Database(), s.decision)
+	decision := s.decision
+	decision.Permissions = entries
+	want, err := s.agent.bundleWant(s.database, s.startup.Database(), decision)
 	if err != nil || want == nil {
-		return err
+		return nil, err
 	}
-	s.bundle, err = s.database.provisioner.Bundle(ctx, *want)
+	bundle, err := s.database.provisioner.Bundle(ctx, *want)
 	if err != nil {
 		err = s.permissionsError(err)
 		s.permissionsUpdated(ctx, provision.BundleResult{}, err)
+		return nil, err
+	}
+	if r := bundle.Result(); r.Changed {
+		s.permissionsUpdated(ctx, r, nil)
+		s.log.Debug("bundle changed", "bundle", bundle.Role(), "created", r.Created, "statements", r.Statements, "took", r.Duration)
+	}
+	return bundle, nil
+}
+
+// switchBundle gives the account another bundle while the session runs.
+func (s *session) switchBundle(ctx context.Context, entries []access.Permission) error {
+	next, err := s.makeBundle(ctx, entries)
+	if err != nil {
 		return err
 	}
-	if r := s.bundle.Result(); r.Changed {
-		s.permissionsUpdated(ctx, r, nil)
-		s.log.Debug("bundle changed", "bundle", s.bundle.Role(), "created", r.Created, "statements", r.Statements, "took", r.Duration)
+	if err := s.lease.SwitchBundle(ctx, roleOf(next)); err != nil {
+		if next != nil {
+			next.Release()
+		}
+		return err
 	}
+	s.releaseBundle()
+	s.bundle = next
 	return nil
 }
 
-// bundleRole is the role that holds the object permissions, or "".
-func (s *session) bundleRole() string {
-	if s.bundle == nil {
+// roleOf is the role that holds the object permissions, or "".
+func roleOf(b *provision.Bundle) string {
+	if b == nil {
 		return ""
 	}
-	return s.bundle.Role()
+	return b.Role()
 }
+
+// sameObjects reports whether entries give the same.
+func sameObjects(a, b []access.Permission) bool {
+	x, errX := permissionsKey(a)
+	y, errY := permissionsKey(b)
+	return errX == nil && errY == nil && x == y
+}
+
+// takesObjects reports whether the entries of policy may give less than they did: not
+// all that allowed is still there, or something that denies is new.
+func takesObjects(before, now []access.Permission) bool {
+	lacks := func(some, all []access.Permission, effect access.Effect) bool {
+		return slices.ContainsFunc(some, func(p access.Permission) bool {
+			return p.Effect == effect && !slices.ContainsFunc(all, func(q access.Permission) bool { return covers(q, p) })
+		})
+	}
+	return lacks(before, now, access.EffectAllow) || lacks(now, before, access.EffectDeny)
+}
+
+// covers reports whether an entry selects the same objects as another one, with the
+// same effect, and at least its permissions.
+func covers(all, some access.Permission) bool {
+	permissions := append(slices.Clone(all.Permissions), some.Permissions...)
+	both := access.Permission{Effect: some.Effect, Match: some.Match, Permissions: permissions}
+	return sameObjects([]access.Permission{both}, []access.Permission{all})
+}
+
+// mayBecomeBundles reports whether the session may have used SET ROLE with its
+// bundle, whose rights it would go on to have.
+func (s *session) mayBecomeBundles() bool { return s.database.traits.major.Load() < 16 }
 
 // releaseBundle gives the bundle back, after the account.
 func (s *session) releaseBundle() {

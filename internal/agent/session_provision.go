@@ -29,7 +29,7 @@ func (s *session) provision(ctx context.Context) error {
 		return err
 	}
 	s.lease, s.account = lease, lease.User()
-	s.hold(s.decision.DatabaseRoles)
+	s.hold(offer{s.decision.DatabaseRoles, s.decision.Permissions})
 	s.userCreated(ctx, lease, nil)
 	return nil
 }
@@ -40,7 +40,7 @@ func (s *session) activate(ctx context.Context) (*provision.Lease, error) {
 		return nil, err
 	}
 	want := wantOf(s.decision, s.provisioningDatabase())
-	want.Bundle = s.bundleRole()
+	want.Bundle = roleOf(s.bundle)
 	want.Replication = s.replication() != access.NoReplication && s.database.resource.Type() != resource.TypeRDS
 	want.Chosen = s.identity.Route.DatabaseRole != nil
 	lease, err := s.database.provisioner.Activate(ctx, want)

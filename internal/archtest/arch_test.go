@@ -36,6 +36,7 @@ internal/fault
 const testOnly = `
 internal/archtest
 internal/bench
+internal/chaos
 internal/pgtest
 internal/rdstest
 internal/storetest

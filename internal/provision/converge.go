@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Converge changes the roles that the account holds while its sessions run: more
@@ -48,6 +49,45 @@ func (l *Lease) Converge(ctx context.Context, roles []string) (bool, error) {
 	}
 	l.wanted, l.want = next, want
 	return true, nil
+}
+
+// SwitchBundle gives the account another bundle of the session's database, or none,
+// while its sessions run. Errors are those of [Server.Activate].
+func (l *Lease) SwitchBundle(ctx context.Context, bundle string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.counted {
+		return fmt.Errorf("switch the bundle of %q: the lease has been released", l.want.user)
+	}
+	next := l.wanted
+	next.Bundle = bundle
+	account := next
+	if l.sibling {
+		account = sibling(next)
+	}
+	want, err := l.s.target(account)
+	if err != nil {
+		return err
+	}
+	want.sibling = l.sibling
+	_, err = l.s.activate(ctx, l, want, func(have state) error { return l.s.mayChange(l.entry, have, want, true) })
+	if err != nil {
+		return l.s.bundleGone(bundle, err)
+	}
+	l.wanted, l.want = next, want
+	l.s.accounts.rebundle(l.entry, l.pids, bundle)
+	return nil
+}
+
+// rebundle notes that backends need another bundle.
+func (a *accounts) rebundle(e *entry, pids []uint32, bundle string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range e.live {
+		if slices.Contains(pids, e.live[i].pid) {
+			e.live[i].bundle = bundle
+		}
+	}
 }
 
 // rename notes that the sessions of an account now need other roles, unless one

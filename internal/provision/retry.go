@@ -3,8 +3,10 @@ package provision
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -52,7 +54,7 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 			s.pool.closeIdle(ctx, time.Now())
 			continue
 		case attempt == maxAttempts, errors.Is(err, errRefused) && attempt == refusedAttempts,
-			!broken && !errors.Is(err, errRefused) && !slices.Contains(passing, codeOf(err)):
+			!broken && !hungUp(err) && !errors.Is(err, errRefused) && !slices.Contains(passing, codeOf(err)):
 			return finalFault(err, broken)
 		}
 		select {
@@ -61,6 +63,12 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 		}
 		pause = min(2*pause, longestWait)
 	}
+}
+
+// hungUp reports whether the server has ended a connection without a word, as when
+// an administrator does it while the connection is being opened.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // once calls work with a connection, and tells whether that was warm and whether it broke.

@@ -50,6 +50,9 @@ type Options struct {
 	Settings map[string]string
 	// OnlyHBA replaces [SeedHBA] and HBA.
 	OnlyHBA string
+	// Beside is a gateway of the same cluster whose server this one shares. What is
+	// configured with one of them is not known to the other.
+	Beside *Env
 	// NoServer leaves PostgreSQL out.
 	NoServer bool
 	// Service is the section db_service of the configuration; ADDR stands for
@@ -100,7 +103,10 @@ func prepare(t testing.TB, o Options) *Env {
 		founded = found(t, o.NewCluster)
 	}
 	env := &Env{options: o, founded: founded, Cluster: founded.name, DataDir: founded.newDataDir(t), log: &buffer{}}
-	if o.NoServer {
+	if o.Beside != nil {
+		env.Server = o.Beside.Server
+	}
+	if o.NoServer || o.Beside != nil {
 		return env
 	}
 	env.Server = pgtest.Start(t, pgtest.Options{Version: o.Version, TLS: founded.server, HBA: cmp.Or(o.OnlyHBA, SeedHBA+"\n"+o.HBA), Settings: o.Settings})
