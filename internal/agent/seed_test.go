@@ -93,13 +93,15 @@ func dropKeepsAnOwner(t *testing.T, env *testenv.Env) {
 	dave := env.As(t, "dave")
 	conn := dave.Connect(t, "example", "app")
 	exec(t, conn, "CREATE TABLE daves (n int)")
+	env.Server.Exec(t, "CREATE TABLE elsewhere (n int)", "ALTER TABLE elsewhere OWNER TO dave") // in another database
 	testenv.Close(t, conn)
 	awaitAccount(t, env, "dave", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 	event := env.AwaitAudit(t, 1, of("dave", "TDB09I"))[0]
-	if event["delete"] != false || !contains(event.Text("message"), "disabled instead of dropped", "depend") {
+	if event["delete"] != false || !contains(event.Text("message"), "disabled instead of dropped", "depend", "owner of table public.daves", "1 object in database postgres") {
 		t.Errorf("the event says delete %v because %q", event["delete"], event.Text("message"))
 	}
 
+	env.Server.Exec(t, "DROP TABLE elsewhere")
 	conn = dave.Connect(t, "example", "app")
 	exec(t, conn, "INSERT INTO daves VALUES (1)", "DROP TABLE daves")
 	testenv.Close(t, conn)

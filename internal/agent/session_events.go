@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/postern-db/postern/internal/audit"
@@ -138,7 +139,7 @@ func (s *session) userReleased(ctx context.Context, o provision.Outcome, err err
 func releaseOutcome(o provision.Outcome, err error) audit.Outcome {
 	result := audit.OutcomeOf(err)
 	if err == nil && o.KeptBecause != "" {
-		result.Message = "disabled instead of dropped: " + o.KeptBecause
+		result.Message = strings.Join(append([]string{"disabled instead of dropped: " + o.KeptBecause}, o.Dependents...), "; ")
 	}
 	return result
 }

@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -72,11 +71,20 @@ func TestBundleStatements(t *testing.T) {
 func TestBundlePlanConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := rapid.Custom(func(t *rapid.T) privileges { return privileges(rapid.IntRange(0, 15).Draw(t, "set")) })
+		kinds := []bundleObject{
+			relation(0, resource.ObjectTable, "t", 0), relation(0, resource.ObjectSequence, "s", 0),
+			{class: classRoutine, kind: resource.ObjectFunction, schema: "app", name: "f"},
+			{class: classRoutine, kind: resource.ObjectProcedure, schema: "app", name: "p"},
+		}
 		have := make([]bundleObject, rapid.IntRange(0, 6).Draw(t, "objects"))
 		want := rights{on: map[objectID]privileges{}, schemas: map[string]bool{}}
 		reaches := map[objectID]reach{}
 		for i := range have {
-			have[i] = relation(uint32(i+1), resource.ObjectTable, fmt.Sprint("t", i), set.Draw(t, "held"))
+			have[i] = rapid.SampledFrom(kinds).Draw(t, "kind")
+			have[i].oid, have[i].held = uint32(i/2+1), set.Draw(t, "held") // oids are of one class
+			if i%2 == 1 && have[i].class == have[i-1].class {
+				have[i].oid += 1000
+			}
 			have[i].options = have[i].held & set.Draw(t, "options")
 			want.on[have[i].id()] = set.Draw(t, "wanted")
 			reaches[have[i].id()] = reach{grantable: set.Draw(t, "grantable"), public: set.Draw(t, "public")}
@@ -87,6 +95,10 @@ func TestBundlePlanConverges(t *testing.T) {
 			o := &after[slices.IndexFunc(after, func(o bundleObject) bool { return o.id() == c.object.id() })]
 			o.held = o.held&^c.revoke | c.grant
 			o.options &^= c.revoke | c.unoption
+		}
+		again, stillMissing, stillStuck := split(planBundle(after, &want), reaches, nil)
+		if len(again) != 0 || len(stillMissing) != len(missing) || len(stillStuck) != len(stuck) {
+			t.Fatalf("the second plan is %v, missing %v after %v, stuck %v after %v", again, stillMissing, missing, stillStuck, stuck)
 		}
 		for i, o := range after {
 			id := o.id()

@@ -58,11 +58,11 @@ func (c mortalConn) awaitAnswer() {
 }
 
 // mortalAgent returns an agent, and the life it has.
-func (w *world) mortalAgent(t testing.TB, lastHeard bool) (*provision.Server, *mortal) {
+func (w *world) mortalAgent(t testing.TB, lastHeard bool, change ...func(*provision.Config)) (*provision.Server, *mortal) {
 	t.Helper()
 	m := &mortal{lastHeard: lastHeard}
 	m.left.Store(1 << 40)
-	return w.agent(t, func(c *provision.Config) {
+	return w.agent(t, append(change, func(c *provision.Config) {
 		cfg := w.pg.Config(t, w.admin, "")
 		cfg.Host = w.pg.Host
 		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -77,7 +77,7 @@ func (w *world) mortalAgent(t testing.TB, lastHeard bool) (*provision.Server, *m
 			cfg.Database = database
 			return pgconn.ConnectConfig(ctx, &cfg.Config)
 		}
-	}), m
+	})...), m
 }
 
 // An agent dies before or after each single message of activation, release and

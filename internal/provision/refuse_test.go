@@ -114,10 +114,10 @@ func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {
 		s := w.agent(t)
-		for i, hostile := range []string{
-			`";drop role postgres;--`, `'; DROP ROLE postgres; --`, `a"b`, `a'b`, `a\b`, `%s%I$1`, "new\nline", "tab\t", " ", `$$x$$`,
-			"Ünïcödé", "😀", "MixedCase", "current_user", "session_user", `{"a":1}`, strings.Repeat("y", 40), "user", "-- x", "/* x",
-		} {
+		for i, hostile := range hostileNames() {
+			if len(w.db)+1+len(hostile) > 63 {
+				continue // see TestHostileNamesAtTheEdge
+			}
 			user, role := w.db+"u"+hostile, w.db+"r"+hostile
 			w.exec(t, "CREATE ROLE %s", role)
 			w.exec(t, "GRANT %s TO %s WITH ADMIN OPTION", role, limitedAdmin)

@@ -19,7 +19,13 @@ import (
 // ownServer runs a test on servers of its own, since a sweep looks at every account.
 func ownServer(t *testing.T, admin string, test func(t *testing.T, w *world)) {
 	t.Helper()
-	for _, version := range pgtest.Versions(t) {
+	onServers(t, pgtest.Versions(t), admin, test)
+}
+
+// onServers is ownServer for some versions.
+func onServers(t *testing.T, versions []int, admin string, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, version := range versions {
 		t.Run(name(version), func(t *testing.T) {
 			t.Parallel()
 			test(t, newWorld(t, pgtest.Start(t, pgtest.Options{Version: version}), admin))
