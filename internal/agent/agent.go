@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/cloud/aws"
@@ -31,6 +32,8 @@ type View interface {
 	Users() []*resource.User
 	// Databases returns the registered databases.
 	Databases() []*resource.Database
+	// Frozen says why automatic users of a database are switched off; nil when they are not.
+	Frozen(database string) *api.Freeze
 }
 
 // Config says what an agent serves and whom it asks. Every field without a

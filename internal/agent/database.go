@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-db/postern/internal/api"
@@ -34,8 +35,9 @@ type database struct {
 	work     sync.WaitGroup     // background work
 	sessions sync.WaitGroup     // sessions that may still need the provisioner
 
-	traits serverTraits
-	spares *spares
+	traits    serverTraits
+	wasFrozen atomic.Bool // when the resources were looked at last
+	spares    *spares
 
 	mu     sync.Mutex // guards the fields below
 	health api.DatabaseHealth
@@ -79,6 +81,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
 		SweepInterval:   s.cfg.SweepInterval,
 		Swept:           func(o provision.Outcome) { s.swept(ctx, d, o) },
+		Frozen:          func() error { return s.frozen(r.GetName()) },
 		Log:             s.log.With(slog.String("database", r.GetName())),
 	})
 	return d, err

@@ -48,6 +48,9 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	if err != nil {
 		return nil, fault.Newf(fault.Unavailable, "database %q cannot be examined", name).WithDetail(err.Error()).WithCause(err)
 	}
+	if err := s.frozen(name); err != nil {
+		findings = append([]provision.Finding{isFrozen(err)}, findings...)
+	}
 	if d.dialing.Plain == pgwire.PlainAnywhere {
 		findings = append(findings, inClearText())
 	}
@@ -58,6 +61,15 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 		})
 	}
 	return all, nil
+}
+
+// isFrozen is about a database whose automatic users are switched off.
+func isFrozen(err error) provision.Finding {
+	f := fault.Of(err)
+	return provision.Finding{
+		Severity: provision.SeverityError, Check: "frozen",
+		Problem: f.Text, Breaks: "new sessions with automatic users are refused, and accounts are not released", Advice: f.Hint,
+	}
 }
 
 // inClearText is about a database with tls.mode: disable.

@@ -67,6 +67,9 @@ func (s *Server) plan(ctx context.Context, d *database, user *resource.User, dbn
 	if !decision.Mode.Enabled() {
 		return out, nil
 	}
+	if err := s.frozen(d.resource.GetName()); err != nil {
+		return out, err
+	}
 	bundle, err := s.bundleWant(d, dbname, decision)
 	if err != nil {
 		return out, err

@@ -71,6 +71,7 @@ func (s *Server) followResources(ctx context.Context) {
 		view, newer := s.cfg.View()
 		s.refresh(ctx)
 		s.recheck(view)
+		s.thaw(view)
 		select {
 		case <-ctx.Done():
 			return

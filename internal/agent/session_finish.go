@@ -77,7 +77,10 @@ func (s *session) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	outcome, err := s.lease.Release(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, errFrozen):
+		s.log.Info("database user kept, the database is frozen", "database_user", s.account)
+	case err != nil:
 		s.log.Error("database user not released, the next sweep will", "database_user", s.account, "error", fault.Chain(err))
 	}
 	s.userReleased(ctx, outcome, err)

@@ -19,6 +19,9 @@ func (s *session) provision(ctx context.Context) error {
 	if !s.decision.Mode.Enabled() {
 		return nil
 	}
+	if err := s.agent.frozen(s.database.resource.GetName()); err != nil {
+		return err
+	}
 	lease, err := s.activate(ctx)
 	if s.bundle != nil && errors.Is(err, provision.ErrBundleGone) {
 		s.releaseBundle()

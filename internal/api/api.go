@@ -108,6 +108,7 @@ type Database struct {
 	Users        Allowance         `json:"users"`
 	Names        Allowance         `json:"names"`
 	Roles        []string          `json:"database_roles,omitempty" doc:"database roles that policy hands out here"`
+	Frozen       *Freeze           `json:"frozen,omitempty" doc:"why automatic users are switched off"`
 }
 
 // Allowance is a set of names. A single "*" in Allowed means all but the Denied.
@@ -283,4 +284,5 @@ type DatabaseHealth struct {
 	Status  string    `json:"status" doc:"unknown, healthy or unhealthy"`
 	Message string    `json:"message,omitempty"`
 	Checked time.Time `json:"checked,omitzero"`
+	Frozen  *Freeze   `json:"frozen,omitempty" doc:"why automatic users are switched off"`
 }

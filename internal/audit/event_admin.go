@@ -42,6 +42,21 @@ type CertificateCreate struct {
 
 func (CertificateCreate) name() (string, string) { return "cert.create", "TC000I" }
 
+// DatabaseFreeze is automatic users of a database switched off, or on again.
+type DatabaseFreeze struct {
+	Actor
+	Name   string `json:"name"`   // of the database
+	Frozen bool   `json:"frozen"` // false: on again
+	Reason string `json:"reason,omitempty"`
+}
+
+func (e DatabaseFreeze) name() (string, string) {
+	if e.Frozen {
+		return "db.freeze", "TDB20I"
+	}
+	return "db.unfreeze", "TDB21I"
+}
+
 // Change is what happened to a resource.
 type Change int
 

@@ -79,6 +79,8 @@ func everyEvent() []audit.Event {
 		audit.PasswordChange{Actor: who, Name: "bob"},
 		audit.CertificateCreate{Actor: who, Database: shown, CertType: "user", Subject: "alice", UserRoles: []string{"reader"}, Serial: "1f", Expires: at(time.Hour), Fingerprint: "ab"},
 		audit.CertificateCreate{Actor: who, CertType: "db", Subject: "pg", Names: []string{"pg", "10.0.0.1"}, Serial: "1f"},
+		audit.DatabaseFreeze{Actor: who, Name: "orders", Frozen: true, Reason: "upgrade"},
+		audit.DatabaseFreeze{Actor: who, Name: "orders"},
 		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Created, Name: "bob"},
 		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Updated, Name: "bob"},
 		audit.ResourceChange{Actor: who, Kind: audit.KindUser, Change: audit.Deleted, Name: "bob"},

@@ -49,7 +49,14 @@ func (a *App) hubStatus(ctx context.Context, opts hubStatusOptions) error {
 		fmt.Fprintln(a.Out)
 		g := &grid{head: []string{"Database", "Status", "Message"}, cut: -1}
 		for _, d := range s.Databases {
-			g.add(d.Name, d.Status, d.Message)
+			status, message := d.Status, d.Message
+			if d.Frozen != nil {
+				status += ", frozen"
+				if message == "" {
+					message = d.Frozen.Reason
+				}
+			}
+			g.add(d.Name, status, message)
 		}
 		return a.writeGrid(g)
 	})

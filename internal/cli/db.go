@@ -17,7 +17,8 @@ func newDB(a *App) *cobra.Command {
 		"List the databases that you may use, and connect to them.",
 		newDBList(a), newDBConnect(a), newDBLogin(a), newDBLogout(a), newDBEnv(a), newDBConfig(a))
 	if a.name == programName { // they speak to the hub of this machine
-		cmd.AddCommand(withHubFlags(newDBDoctor)(a), withHubFlags(newDBPlan)(a), withHubFlags(newDBDrift)(a))
+		cmd.AddCommand(withHubFlags(newDBDoctor)(a), withHubFlags(newDBPlan)(a), withHubFlags(newDBDrift)(a),
+			withHubFlags(newDBFreeze)(a), withHubFlags(newDBUnfreeze)(a))
 	}
 	return cmd
 }

@@ -99,6 +99,9 @@ func databaseGrid(program, self string, databases []api.Database, active []*clie
 		users := allowanceText(d.Users)
 		if d.Provisioning {
 			users = "[" + self + "]"
+			if d.Frozen != nil {
+				users += " (frozen)"
+			}
 		}
 		if !verbose {
 			g.add(name, d.Description, users, labelText(d.Labels), connect)

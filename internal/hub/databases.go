@@ -29,7 +29,10 @@ func (s *Server) listDatabases(_ context.Context, who caller, in api.ListDatabas
 			continue
 		}
 		if o := bound.Overview(r.Database, r.Labels); o.Visible {
-			out.Databases = append(out.Databases, describe(r, o))
+			view, _ := s.View()
+			d := describe(r, o)
+			d.Frozen = view.Frozen(d.Name)
+			out.Databases = append(out.Databases, d)
 		}
 	}
 	return out, nil

@@ -51,10 +51,15 @@ func (s *Server) exportAuthority(_ context.Context, _ caller, in api.ExportAutho
 }
 
 func (s *Server) status(context.Context, caller, api.Empty) (api.StatusResponse, error) {
+	databases := append([]api.DatabaseHealth{}, s.agents.Health()...) // never null
+	view, _ := s.View()
+	for i := range databases {
+		databases[i].Frozen = view.Frozen(databases[i].Name)
+	}
 	return api.StatusResponse{
 		Cluster: s.cfg.Cluster, Version: s.cfg.Version, Address: s.cfg.PublicAddr, CAPin: s.CAPin(),
 		Parts: s.cfg.Parts, Sessions: s.agents.Sessions(),
-		Databases: append([]api.DatabaseHealth{}, s.agents.Health()...), // never null
+		Databases: databases,
 	}, nil
 }
 

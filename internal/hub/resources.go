@@ -25,7 +25,7 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 		return out, fault.Newf(fault.Invalid, "between 1 and %d resources can be put at once", maxResourcesPerCall)
 	}
 	var txn store.Txn
-	var changes []audit.ResourceChange
+	var changes []audit.Event
 	for _, item := range in.Resources {
 		r, err := resource.DecodeJSON(item.Kind, item.Body)
 		if err != nil {
@@ -89,7 +89,7 @@ func (s *Server) actor(who caller) audit.Actor {
 
 // commit puts the changes on record, makes them, and returns when every decision
 // from now on is made with them.
-func (s *Server) commit(ctx context.Context, txn store.Txn, changes ...audit.ResourceChange) error {
+func (s *Server) commit(ctx context.Context, txn store.Txn, changes ...audit.Event) error {
 	for _, c := range changes {
 		if err := s.cfg.Audit.Emit(ctx, c); err != nil {
 			return err
@@ -154,6 +154,7 @@ func (s *Server) deleteResource(ctx context.Context, who caller, in api.DeleteRe
 	if in.Kind == resource.KindUser {
 		txn.Deletes = append(txn.Deletes, signinKey(in.Name))
 	}
+	thaw(&txn, in.Kind, in.Name)
 	change := s.change(who, in.Kind, in.Name, entry.Rev)
 	change.Change = audit.Deleted
 	return api.Empty{}, s.commit(ctx, txn, change)

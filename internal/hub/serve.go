@@ -126,6 +126,8 @@ func (s *Server) routes(mux *http.ServeMux) *huma.OpenAPI {
 	operation(r, s.log, api.DoctorDatabase(), s.doctorDatabase)
 	operation(r, s.log, api.DriftDatabase(), s.driftDatabase)
 	operation(r, s.log, api.PlanDatabase(), s.planDatabase)
+	operation(r, s.log, api.FreezeDatabase(), s.freezeDatabase)
+	operation(r, s.log, api.UnfreezeDatabase(), s.unfreezeDatabase)
 	operation(r, s.log, api.VerifyAudit(), s.verifyAudit)
 	mux.HandleFunc("GET "+api.AuditPath, s.streamAudit)
 	mux.HandleFunc("GET /healthz", s.healthz)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-db/postern/internal/access"
+	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/resource"
 	"github.com/postern-db/postern/internal/store"
 )
@@ -25,6 +26,7 @@ type View struct {
 	policy    *access.Policy
 	databases []*resource.Database // sorted by name
 	users     map[string]*resource.User
+	frozen    map[string]*api.Freeze // by name of the database
 }
 
 // Decisions returns the roles, compiled.
@@ -54,6 +56,7 @@ type views struct {
 
 	mu        sync.Mutex // guards the fields below
 	resources map[string]resource.Resource
+	frozen    map[string]*api.Freeze // replaced, never changed
 	cursor    store.Cursor
 	current   *View
 	replaced  chan struct{} // closed when current is replaced
@@ -88,23 +91,34 @@ func (v *views) refresh(ctx context.Context) error {
 		v.cursor = delta.Cursor
 		return nil
 	}
-	next := map[string]resource.Resource{}
+	next, frozen := map[string]resource.Resource{}, map[string]*api.Freeze{}
 	if !delta.Full {
 		maps.Copy(next, v.resources)
+		maps.Copy(frozen, v.frozen)
 	}
 	for _, e := range delta.Entries {
+		kind, name, _ := strings.Cut(strings.TrimPrefix(e.Key, resourcePrefix), "/")
 		if e.Deleted {
 			delete(next, e.Key)
+			if kind == freezeKind {
+				delete(frozen, name)
+			}
 			continue
 		}
-		kind, _, _ := strings.Cut(strings.TrimPrefix(e.Key, resourcePrefix), "/")
+		if kind == freezeKind {
+			if frozen[name], err = decodeFreeze(e.Value); err != nil {
+				return fmt.Errorf("read stored freeze of %s: %w", name, err)
+			}
+			continue
+		}
 		r, err := resource.DecodeJSON(kind, e.Value)
 		if err != nil {
 			return fmt.Errorf("read stored resource %s: %w", strings.TrimPrefix(e.Key, resourcePrefix), err)
 		}
 		next[e.Key] = r
 	}
-	v.resources, v.cursor, v.current = next, delta.Cursor, compile(next)
+	v.resources, v.frozen, v.cursor, v.current = next, frozen, delta.Cursor, compile(next)
+	v.current.frozen = frozen
 	close(v.replaced)
 	v.replaced = make(chan struct{})
 	return nil

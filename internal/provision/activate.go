@@ -32,6 +32,9 @@ type Result struct {
 // for a server that is read-only or cannot be reached. What PostgreSQL answered is
 // in the chain as *pgconn.PgError.
 func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
+	if err := s.frozen(); err != nil {
+		return nil, err
+	}
 	if siblingName.MatchString(w.User) {
 		return nil, fault.Newf(fault.Invalid, "database user %q has a name that is kept for siblings of accounts", w.User).
 			WithHint("use a name that does not end in # and eight hexadecimal digits")

@@ -37,6 +37,9 @@ type transaction struct {
 // The steps go out in one round trip with the observation that verifies them; the
 // commit is the second.
 func (t *transaction) run(ctx context.Context, have state) error {
+	if err := t.s.frozen(); err != nil {
+		return err
+	}
 	steps, over := plan(have, t.want)
 	if err := t.s.check(have, t.want, steps, over); err != nil {
 		return err

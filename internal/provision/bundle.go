@@ -73,6 +73,9 @@ func (b *Bundle) Release() { b.release.Do(func() { b.s.bundles.leave(b.entry) })
 // that gives it), Conflict for a bundle with rights that the admin may not revoke,
 // Unavailable for a server that is read-only or cannot be reached.
 func (s *Server) Bundle(ctx context.Context, w BundleWant) (*Bundle, error) {
+	if err := s.frozen(); err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	if w.Database == "" || w.Policy == nil {
 		return nil, fault.New(fault.Invalid, "a bundle needs a database and a policy")

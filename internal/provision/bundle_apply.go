@@ -41,6 +41,9 @@ const bundleRounds = 5
 // run observes, plans, and carries the plan out in one transaction which ends
 // with an observation that finds nothing more to do. It is repeatable.
 func (c *convergence) run(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := c.s.frozen(); err != nil {
+		return err
+	}
 	err := c.transact(ctx, conn)
 	if err != nil && !conn.IsClosed() && conn.TxStatus() != 'I' {
 		if _, rollback := conn.Exec(ctx, "ROLLBACK").ReadAll(); rollback != nil {

@@ -26,16 +26,26 @@ const followAfterUse = 10 * time.Minute
 func (s *Server) followBundles(ctx context.Context) {
 	var nextRound time.Time // of what is done as often as a sweep
 	for ctx.Err() == nil {
-		for _, e := range s.bundles.followed(time.Now().Add(-followAfterUse)) {
-			s.followBundle(ctx, e)
-		}
-		if now := time.Now(); now.After(nextRound) {
-			s.removeDirect(ctx)
-			s.collect(ctx)
-			nextRound = now.Add(s.cfg.SweepInterval)
+		if s.frozen() == nil {
+			nextRound = s.followOnce(ctx, nextRound)
 		}
 		s.rest(ctx, s.cfg.BundleInterval, nil)
 	}
+}
+
+// followOnce looks at every bundle in use, and at the rest when its time has come.
+// It returns when that is next.
+func (s *Server) followOnce(ctx context.Context, nextRound time.Time) time.Time {
+	for _, e := range s.bundles.followed(time.Now().Add(-followAfterUse)) {
+		s.followBundle(ctx, e)
+	}
+	now := time.Now()
+	if !now.After(nextRound) {
+		return nextRound
+	}
+	s.removeDirect(ctx)
+	s.collect(ctx)
+	return now.Add(s.cfg.SweepInterval)
 }
 
 // followBundle verifies one bundle and reports what is new about it.

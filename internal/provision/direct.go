@@ -46,6 +46,9 @@ func (s *Server) removeDirect(ctx context.Context) {
 		return
 	}
 	for _, d := range found {
+		if s.frozen() != nil {
+			return
+		}
 		begin := time.Now()
 		var done []string
 		err := s.withConn(ctx, d.Database, func(conn *pgconn.PgConn) (err error) {

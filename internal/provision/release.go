@@ -96,6 +96,9 @@ func (r *release) run(ctx context.Context) (Outcome, error) {
 	if r.taken() {
 		return out, nil
 	}
+	if err := r.s.frozen(); err != nil {
+		return out, err
+	}
 	err := r.entry.exclusively(ctx, func() error {
 		if r.taken() {
 			return errTaken

@@ -48,6 +48,10 @@ type Config struct {
 	// could not keep equal to policy, and for each account with direct grants. What
 	// fails is reported once for each reason. It must not block for long.
 	BundleChanged func(BundleChange)
+	// Frozen, if set, is asked before anything is written. While it returns an error,
+	// activations fail with it, releases and sweeps leave everything as it is, and
+	// running sessions go on.
+	Frozen func() error
 	// Log receives what nobody waits for. Default: discarded.
 	Log *slog.Logger
 }
@@ -113,6 +117,17 @@ func (s *Server) database(session string) string {
 		return s.cfg.DefaultDatabase
 	}
 	return session
+}
+
+// SweepSoon asks Serve for a sweep: something has changed that it can repair.
+func (s *Server) SweepSoon() { s.sweepSoon() }
+
+// frozen returns why nothing may be written now, or nil.
+func (s *Server) frozen() error {
+	if s.cfg.Frozen == nil {
+		return nil
+	}
+	return s.cfg.Frozen()
 }
 
 // sweepSoon asks Serve for a sweep. Without Serve nothing happens.

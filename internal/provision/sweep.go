@@ -125,6 +125,9 @@ func (s *Server) sweepDatabase() string {
 // time, on any number of agents. The outcomes are of the accounts that it changed or
 // failed on; the error is about the sweep as a whole.
 func (s *Server) Sweep(ctx context.Context) ([]Outcome, error) {
+	if s.frozen() != nil {
+		return nil, nil // the sweep after the thaw finds it all
+	}
 	database := s.sweepDatabase()
 	var found []leftover
 	err := s.withConn(ctx, database, func(conn *pgconn.PgConn) error {
