@@ -44,7 +44,8 @@ func TestExitCodes(t *testing.T) {
 		"postern login --proxy=a/b":       {1, "not the address of a hub"},
 		"tsh status":                      {4, "not logged in"},
 		"tsh ctl status":                  {2, "unknown command \"ctl\" for \"tsh\""},
-		"/usr/bin/tctl db ls":             {2, "unknown command \"db\" for \"tctl\""},
+		"/usr/bin/tctl login":             {2, "unknown command \"login\" for \"tctl\""},
+		"tctl db ls":                      {2, "unknown command \"ls\" for \"tctl db\""},
 		"tctl status --data-dir=/nowhere": {1, "no hub runs in /nowhere"},
 	} {
 		t.Run(line, func(t *testing.T) {
