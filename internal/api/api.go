@@ -88,6 +88,7 @@ type ListDatabasesRequest struct {
 	Name   string            `json:"name,omitempty" doc:"exact name"`
 	Labels map[string]string `json:"labels,omitempty" doc:"every one must be equal"`
 	Search []string          `json:"search,omitempty" doc:"every word must occur in name, description or a label"`
+	Query  string            `json:"query,omitempty" maxLength:"8192" doc:"expression that must be true of the labels, in the language of db_labels_expression"`
 }
 
 // ListDatabasesResponse is sorted by name.

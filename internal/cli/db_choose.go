@@ -17,8 +17,8 @@ import (
 
 // routeOptions say which database, and as whom in it.
 type routeOptions struct {
-	name   string // of the database; may be empty
-	labels map[string]string
+	name string // of the database; may be empty
+	selection
 
 	dbUser  string
 	dbName  string
@@ -30,7 +30,7 @@ func (o *routeOptions) addFlags(a *App, cmd *cobra.Command) {
 	flags.StringVarP(&o.dbUser, "db-user", "u", "", "database user to connect as (default: your own name where accounts are made for you)")
 	flags.StringVarP(&o.dbName, "db-name", "n", "", "database name inside the server")
 	flags.StringSliceVarP(&o.dbRoles, "db-roles", "r", nil, "only these of the database roles that you get (default: all)")
-	labelsFlag(flags, &o.labels)
+	o.selection.addFlags(flags)
 	if err := cmd.RegisterFlagCompletionFunc("db-roles", a.completeRoles); err != nil {
 		panic(err) // the flag is three lines above
 	}
@@ -54,12 +54,12 @@ func (a *App) choose(ctx context.Context, home *client.Home, hub *client.Hub, o 
 		return target{}, err
 	}
 	var at identity.Route // where the user is logged in already
-	if o.name == "" && len(o.labels) == 0 {
+	if o.name == "" && !o.any() {
 		if at, err = soleActive(active); err != nil {
 			return target{}, err
 		}
 		o.name = at.Database
-	} else if len(o.labels) == 0 {
+	} else if !o.any() {
 		for _, d := range active {
 			if d.Route.Database == o.name {
 				at = d.Route
@@ -94,12 +94,12 @@ func soleActive(active []*client.DatabaseCertificate) (identity.Route, error) {
 	for _, d := range active {
 		names = append(names, d.Route.Database)
 	}
-	return identity.Route{}, fault.Newf(fault.Invalid, "multiple databases are available (%s), please specify one by name or --labels", strings.Join(names, ", "))
+	return identity.Route{}, fault.Newf(fault.Invalid, "multiple databases are available (%s), please specify one by name, --labels or --query", strings.Join(names, ", "))
 }
 
 // findDatabase asks the hub for the one database that the options mean.
 func (a *App) findDatabase(ctx context.Context, hub *client.Hub, o routeOptions) (api.Database, error) {
-	found, err := hub.Databases(ctx, api.ListDatabasesRequest{Name: o.name, Labels: o.labels})
+	found, err := hub.Databases(ctx, api.ListDatabasesRequest{Name: o.name, Labels: o.labels, Query: o.query})
 	if err != nil {
 		return api.Database{}, err
 	}
@@ -126,6 +126,9 @@ func selector(o routeOptions) string {
 	}
 	if len(o.labels) > 0 {
 		text += fmt.Sprintf(" with labels %q", labelText(o.labels))
+	}
+	if o.query != "" {
+		text += fmt.Sprintf(" with query (%s)", o.query)
 	}
 	return text
 }

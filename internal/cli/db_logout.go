@@ -1,34 +1,42 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/client"
 )
 
-type dbLogoutOptions struct{ name string }
+type dbLogoutOptions struct {
+	name string
+	selection
+}
 
 func newDBLogout(a *App) *cobra.Command {
-	return &cobra.Command{
+	var opts dbLogoutOptions
+	cmd := &cobra.Command{
 		Use:   "logout [NAME]",
 		Short: "Log out of a database",
 		Long:  "Remove the certificates and the service file section of a database, or of every database that you are logged in to.",
 		Example: `  ` + a.name + ` db logout example
-  ` + a.name + ` db logout`,
+  ` + a.name + ` db logout --labels=env=prod`,
 		Args: positional("[NAME]"),
-		RunE: a.run(func(_ *cobra.Command, args []string) error {
-			var opts dbLogoutOptions
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				opts.name = args[0]
 			}
-			return a.dbLogout(opts)
+			return a.dbLogout(cmd.Context(), opts)
 		}),
 	}
+	opts.addFlags(cmd.Flags())
+	return cmd
 }
 
-func (a *App) dbLogout(opts dbLogoutOptions) error {
+func (a *App) dbLogout(ctx context.Context, opts dbLogoutOptions) error {
 	home, err := a.home()
 	if err != nil {
 		return err
@@ -45,12 +53,9 @@ func (a *App) dbLogout(opts dbLogoutOptions) error {
 	if err != nil {
 		return err
 	}
-	names := []string{opts.name}
-	if opts.name == "" {
-		names = names[:0]
-		for _, d := range active {
-			names = append(names, d.Route.Database)
-		}
+	names, err := a.loggedIn(ctx, active, opts)
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		ours := func(cert string) bool { return cert == certificateFile(active, name) }
@@ -60,6 +65,33 @@ func (a *App) dbLogout(opts dbLogoutOptions) error {
 		a.tell("logged out of database %s", quote(name))
 	}
 	return nil
+}
+
+// loggedIn returns the databases to log out of: the one that is named, or those that
+// are selected, or all. Only the hub knows labels.
+func (a *App) loggedIn(ctx context.Context, active []*client.DatabaseCertificate, opts dbLogoutOptions) ([]string, error) {
+	if opts.name != "" && !opts.any() {
+		return []string{opts.name}, nil
+	}
+	var names []string
+	for _, d := range active {
+		names = append(names, d.Route.Database)
+	}
+	if !opts.any() {
+		return names, nil
+	}
+	_, hub, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	defer hub.Close()
+	selected, err := hub.Databases(ctx, api.ListDatabasesRequest{Name: opts.name, Labels: opts.labels, Query: opts.query})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(selected, func(d api.Database) bool { return d.Name == name })
+	}), nil
 }
 
 func certificateFile(active []*client.DatabaseCertificate, name string) string {

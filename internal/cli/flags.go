@@ -58,6 +58,20 @@ func completeWith(cmd *cobra.Command, flag string, words ...string) {
 	}
 }
 
+// selection narrows databases down without naming one.
+type selection struct {
+	labels map[string]string
+	query  string
+}
+
+func (s *selection) addFlags(flags *pflag.FlagSet) {
+	labelsFlag(flags, &s.labels)
+	flags.StringVar(&s.query, "query", "", `only databases whose labels make this true, such as 'labels["env"] == "prod"'`)
+}
+
+// any reports whether it narrows anything.
+func (s *selection) any() bool { return len(s.labels) > 0 || s.query != "" }
+
 // labelsFlag reads k=v,k2=v2.
 func labelsFlag(flags *pflag.FlagSet, into *map[string]string) {
 	flags.StringToStringVar(into, "labels", nil, "only databases with these labels, as key=value,...")

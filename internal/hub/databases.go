@@ -23,10 +23,21 @@ func (s *Server) listDatabases(_ context.Context, who caller, in api.ListDatabas
 	if err != nil {
 		return out, err
 	}
+	var query *access.Expression
+	if in.Query != "" {
+		if query, err = access.ParseExpression(in.Query); err != nil {
+			return out, err
+		}
+	}
 	bound := s.bind(user)
 	for _, r := range s.agents.Registered() {
 		if !selected(r, in) {
 			continue
+		}
+		if query != nil {
+			if match, err := query.Match(r.Labels, user.GetName(), user.Spec.Traits); err != nil || !match {
+				continue // not evaluable is not a match, as in roles
+			}
 		}
 		if o := bound.Overview(r.Database, r.Labels); o.Visible {
 			view, _ := s.View()
