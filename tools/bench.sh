@@ -13,5 +13,8 @@ tools/pg/install.sh pgbouncer
 echo "== the wire, beside PgBouncer; sizes: see internal/bench/doc.go"
 go test -run '^$' -bench . -benchtime 1x -timeout 1h ./internal/bench
 
+echo "== what recording adds to a transaction, from the frames to the log on disk"
+go test -run '^$' -bench '^BenchmarkRecord$' -benchtime 50000x ./internal/agent
+
 echo "== the parts"
 go test -run '^$' -bench . -benchmem ./internal/access ./internal/pgwire ./internal/provision ./internal/audit ./internal/store

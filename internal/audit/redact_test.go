@@ -52,6 +52,9 @@ func FuzzRedact(f *testing.F) {
 		if strings.Contains(before, secret) {
 			return
 		}
+		if Redact(before) != before && !MentionsPassword(before) {
+			t.Errorf("%q is redacted, but said not to mention a password", before)
+		}
 		got := Redact(before + " ALTER ROLE a PASSWORD '" + secret + "'")
 		if !strings.Contains(got, secret) {
 			return
