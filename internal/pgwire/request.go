@@ -98,9 +98,10 @@ func (s *Statements) decode(f Frame) (r request, q Request, err error) {
 // secret makes a text valid, and reports whether values bound to it are secrets.
 func (s *Statements) secret(t *Text) bool {
 	if t.Truncated() {
-		t.Value = strings.ToValidUTF8(t.Value, "") // the cut may split a character
+		t.Value = validText([]byte(t.Value), true)
+	} else {
+		t.Value = strings.ToValidUTF8(t.Value, "\uFFFD")
 	}
-	t.Value = strings.ToValidUTF8(t.Value, "\uFFFD")
 	return s.cfg.Secret != nil && s.cfg.Secret(t.Value)
 }
 

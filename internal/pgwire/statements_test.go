@@ -517,3 +517,17 @@ func TestErrorsOfTheListenerEndTheSession(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestCutTextStaysText: only the character that the cut went through is left out.
+func TestCutTextStaysText(t *testing.T) {
+	t.Parallel()
+	var heard listener
+	s := NewStatements(heard.config())
+	body := "a\xffb\xe2\x82"
+	if err := s.frame(Frame{Type: 'Q', Length: 100, Body: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Text{"a\uFFFDb", 99}, heard.bound().Text); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
