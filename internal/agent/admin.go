@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,16 +34,32 @@ func (d *database) connectAdmin(ctx context.Context, dbname string) (*pgconn.PgC
 }
 
 func (d *database) connectAdminWith(ctx context.Context, dbname string, params []pgwire.Param) (*pgconn.PgConn, error) {
+	if d.writer != nil {
+		return d.connectWriter(ctx, dbname, params)
+	}
+	return d.logInAdmin(ctx, adminLogin{at: d.dialing, dbname: dbname, params: params})
+}
+
+// adminLogin is a login of the admin user.
+type adminLogin struct {
+	at     pgwire.DialConfig // without a client certificate
+	host   string            // as the server knows itself; empty: as dialled
+	dbname string
+	params []pgwire.Param
+}
+
+func (d *database) logInAdmin(ctx context.Context, l adminLogin) (*pgconn.PgConn, error) {
 	admin, _ := d.resource.AdminUser()
-	ahead, err := d.dial(ctx, admin)
+	ahead, _, err := d.dialTo(ctx, l.at, admin)
 	if err != nil {
 		return nil, fmt.Errorf("connect as admin user %s: %w", admin, err)
 	}
-	conn, backend, err := ahead.LogIn(ctx, func(_ context.Context, host string) (pgwire.StartConfig, func(), error) {
-		return d.credentials.ofAdmin(host, admin).to(pgwire.StartConfig{User: admin, Database: dbname, Params: params}), nil, nil
+	conn, backend, err := ahead.LogIn(ctx, func(_ context.Context, conn *pgwire.ServerConn) (pgwire.StartConfig, func(), error) {
+		answer := d.credentials.ofAdmin(cmp.Or(l.host, conn.Host()), admin)
+		return answer.to(pgwire.StartConfig{User: admin, Database: l.dbname, Params: l.params}), nil, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, dbname))
+		return nil, fmt.Errorf("log in as admin user %s: %w", admin, d.adminHint(err, admin, l.dbname))
 	}
 	d.traits.learn(backend)
 	statuses := map[string]string{}

@@ -74,6 +74,9 @@ type Config struct {
 	// SweepInterval is how often leftovers are looked for; zero means the default of
 	// the provision package.
 	SweepInterval time.Duration
+	// ReplayTimeout bounds how long a session waits for its replica; zero means the
+	// default of the provision package.
+	ReplayTimeout time.Duration
 	// DrainTimeout bounds how long Serve waits for sessions to end properly after
 	// its context has ended; zero means 20 s.
 	DrainTimeout time.Duration

@@ -23,7 +23,9 @@ const maxProtocolMinor = 2
 // database is one registered server while this agent serves it.
 type database struct {
 	resource    *resource.Database
-	dialing     pgwire.DialConfig // TLS without a client certificate
+	dialing     pgwire.DialConfig  // TLS without a client certificate
+	writer      *pgwire.DialConfig // of a replica; nil where none is known
+	elsewhere   atomic.Bool        // admin connections were last made to the writer
 	credentials credentials
 	unsupported error             // why nobody can connect; nil for every server that we know how to log in to
 	provisioner *provision.Server // nil where no database user can be created
@@ -68,6 +70,9 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 			return nil, err
 		}
 	}
+	if err := d.setWriter(); err != nil {
+		return nil, err
+	}
 	admin, defaultDatabase := r.AdminUser()
 	if admin == "" || !r.CanProvision() {
 		return d, nil
@@ -76,6 +81,8 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		Connect:         d.connectAdmin,
 		AdminName:       admin,
 		DefaultDatabase: defaultDatabase,
+		Replicas:        d.writer != nil,
+		ReplayTimeout:   s.cfg.ReplayTimeout,
 		ExtraRoles:      d.credentials.roles(r),
 		Scope:           s.cfg.Cluster + "/" + r.GetName(),
 		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
@@ -131,6 +138,11 @@ func (d *database) dial(ctx context.Context, databaseUser string) (*pgwire.Serve
 
 // dialShown is dial, and returns the certificate that the connection has shown.
 func (d *database) dialShown(ctx context.Context, databaseUser string) (*pgwire.ServerConn, *tls.Certificate, error) {
+	return d.dialTo(ctx, d.dialing, databaseUser)
+}
+
+// dialTo is dialShown to another server than the database's own.
+func (d *database) dialTo(ctx context.Context, cfg pgwire.DialConfig, databaseUser string) (*pgwire.ServerConn, *tls.Certificate, error) {
 	if d.unsupported != nil {
 		return nil, nil, d.unsupported
 	}
@@ -138,7 +150,6 @@ func (d *database) dialShown(ctx context.Context, databaseUser string) (*pgwire.
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg := d.dialing
 	cfg.TLS = showing(cfg.TLS, cert)
 	conn, err := pgwire.Dial(ctx, cfg)
 	return conn, cert, err

@@ -64,6 +64,14 @@ func endRevoked(why *fault.Error) *pgwire.Error {
 	}
 }
 
+func endTaken(why *fault.Error) *pgwire.Error {
+	return &pgwire.Error{
+		Severity: pgwire.SeverityFatal, Code: "57P01",
+		Message: "terminating connection because the database user was taken away on the writer: " + why.Text,
+		Detail:  why.Detail, Hint: why.Hint,
+	}
+}
+
 func endNarrowed(lost []string) *pgwire.Error {
 	return &pgwire.Error{
 		Severity: pgwire.SeverityFatal, Code: "57P01",

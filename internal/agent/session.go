@@ -49,9 +49,11 @@ type session struct {
 	// connect
 	server        *pgwire.ServerConn
 	backend       *pgwire.Backend
-	recorded      bool   // the start is on record
-	releaseCancel func() // forgets the cancel key; nil until there is one
-	greeted       bool   // the client has been told that the session is open
+	anchored      string             // the account of the anchor
+	anchor        *pgwire.ServerConn // on the writer, while the session is on a replica; see replica.go
+	recorded      bool               // the start is on record
+	releaseCancel func()             // forgets the cancel key; nil until there is one
+	greeted       bool               // the client has been told that the session is open
 
 	// forward
 	statements *pgwire.Statements // nil where policy wants none recorded

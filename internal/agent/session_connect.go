@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -113,7 +114,7 @@ func (s *session) logIn(ctx context.Context, ahead *dialled) error {
 	}
 	for try := 1; ; try++ {
 		again, err := s.logInOnce(ctx, conn, timeout)
-		if err == nil || try == maxLogins || s.server != nil || !again && !spare {
+		if err == nil || try == maxLogins || s.server != nil || !again && (!spare || errors.Is(err, provision.ErrBehind)) {
 			return err
 		}
 		spare, timeout = false, connectTimeout
@@ -138,9 +139,17 @@ func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeou
 	if err == nil {
 		s.backend, s.server = backend, conn
 		s.database.traits.learn(backend)
-		return s.establish(ctx)
+		if s.lease == nil || s.anchor != nil {
+			return false, nil
+		}
+		again, err := s.establish(ctx, backend.PID)
+		if again {
+			s.finishServer(ctx)
+			s.server = nil
+		}
+		return again, err
 	}
-	if s.database.traits.refusesClientCheck(err) {
+	if s.database.traits.refusesClientCheck(err) || errors.Is(err, errMovedAside) {
 		return true, err
 	}
 	if s.lease == nil || !s.database.credentials.overtaken(err) {
@@ -152,18 +161,17 @@ func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeou
 	return true, err
 }
 
-// establish makes sure that the session has its rights, now that everybody can see it.
-func (s *session) establish(ctx context.Context) (again bool, err error) {
-	if s.lease == nil {
-		return false, nil
-	}
-	sure, err := s.lease.Established(ctx, s.backend.PID)
+// establish makes sure that the session has its rights, now that everybody can see
+// it by a backend of the database user. That is to be given up and made again where
+// another agent has the account for other db roles.
+func (s *session) establish(ctx context.Context, pid uint32) (again bool, err error) {
+	sure, err := s.lease.Established(ctx, pid)
 	if s.bundle != nil && errors.Is(err, provision.ErrBundleGone) {
 		s.releaseBundle()
 		if err := s.prepareBundle(ctx); err != nil {
 			return false, err
 		}
-		sure, err = s.lease.Established(ctx, s.backend.PID)
+		sure, err = s.lease.Established(ctx, pid)
 	}
 	if err != nil {
 		return false, s.activationError(err)
@@ -171,15 +179,33 @@ func (s *session) establish(ctx context.Context) (again bool, err error) {
 	if sure {
 		return false, nil
 	}
-	s.finishServer(ctx)
-	s.server = nil
-	return true, fault.New(fault.Unavailable, "the database user is in use with other db roles").WithHint("Try again in a moment.")
+	return true, fault.New(fault.Unavailable, "the database user is in use with other db roles").WithHint("Try again in a moment.").WithCause(errMovedAside)
 }
 
-// startOn returns how to log in to a host, and what to call after that.
-func (s *session) startOn(ctx context.Context, host string) (pgwire.StartConfig, func(), error) {
-	answer, done, err := s.database.credentials.ofSession(ctx, host, s)
-	return answer.to(s.startConfig()), done, err
+// errMovedAside marks a login to an account that other agents have for other db
+// roles; the session has another account now.
+var errMovedAside = errors.New("the session has another account now")
+
+// startOn returns how to log in on a connection, and what to call after that. For
+// a replica it waits until that is ready.
+func (s *session) startOn(ctx context.Context, conn *pgwire.ServerConn) (cfg pgwire.StartConfig, done func(), err error) {
+	replica, err := s.prepareReplica(ctx, conn)
+	if err != nil {
+		return cfg, nil, err
+	}
+	answer, forget, err := s.database.credentials.ofSession(ctx, conn.Host(), s)
+	if replica == nil {
+		return answer.to(s.startConfig()), forget, err
+	}
+	defer closeAdmin(ctx, replica)
+	if err != nil {
+		return cfg, nil, err
+	}
+	if err := s.lease.Await(ctx, replica); err != nil {
+		forget()
+		return cfg, nil, fmt.Errorf("wait for the replica: %w", err)
+	}
+	return answer.to(s.startConfig()), forget, nil
 }
 
 // startConfig passes the client's parameters on. The id of the session becomes

@@ -34,6 +34,7 @@ func (s *session) finish(ctx context.Context, err error) {
 		s.recording = ctx
 		s.statements.Close()
 	}
+	s.finishAnchor(ctx)
 	s.release(ctx)
 	s.releaseBundle()
 	s.sessionEnded(ctx, err)

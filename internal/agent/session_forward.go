@@ -21,6 +21,9 @@ func (s *session) forward(ctx context.Context) error {
 	if s.lease != nil {
 		watch.Go(func() { s.takeOffers(ctx) })
 	}
+	if s.anchor != nil {
+		watch.Go(func() { s.watchAnchor(ctx) })
+	}
 	result := relay.Run(ctx)
 	stop()
 	watch.Wait()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -58,6 +60,20 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
+}
+
+// StartReplica starts a streaming replica of the cluster, configured like it and
+// with more settings. The cluster must be stopped; the replica follows it as soon
+// as it runs again.
+func (c *Cluster) StartReplica(ctx context.Context, settings map[string]string) (*Cluster, error) {
+	cfg := c.cfg
+	cfg.Settings = maps.Clone(cfg.Settings)
+	if cfg.Settings == nil {
+		cfg.Settings = map[string]string{}
+	}
+	maps.Copy(cfg.Settings, settings)
+	cfg.Follow = c
+	return Start(ctx, cfg)
 }
 
 // Host returns the loopback address the server listens on.
@@ -144,6 +160,18 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err := c.owner.own(c.dir); err != nil {
 		return err
 	}
+	fill := c.initdb
+	if c.cfg.Follow != nil {
+		fill = c.copyData
+	}
+	if err := fill(ctx); err != nil {
+		return err
+	}
+	return c.configure()
+}
+
+// initdb makes a new data directory.
+func (c *Cluster) initdb(ctx context.Context) error {
 	args := []string{
 		"--pgdata", c.DataDir(), "--username", c.cfg.superuser(),
 		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync",
@@ -162,7 +190,17 @@ func (c *Cluster) create(ctx context.Context) error {
 		return fault.Newf(fault.Unavailable, "initdb of PostgreSQL %d failed: %w", c.cfg.Installation.Major, initdb.err).
 			WithDetail(tail(c.Log()))
 	}
-	return c.configure()
+	return nil
+}
+
+// copyData makes the data directory of a replica. What pg_basebackup does while a
+// server runs is a copy while it is stopped.
+func (c *Cluster) copyData(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "cp", "-a", c.cfg.Follow.DataDir(), c.DataDir()).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy the data of the server to follow: %w: %s", err, out)
+	}
+	return nil
 }
 
 // configure writes the configuration files into the new data directory.
@@ -175,6 +213,9 @@ func (c *Cluster) configure() error {
 	files["postgresql.conf"] = append(conf, "\n"+c.cfg.settings(c.SocketDir())...)
 	if tls := c.cfg.TLS; tls != nil {
 		files[certFile], files[keyFile], files[caFile] = tls.Certificate, tls.Key, tls.ClientCAs
+	}
+	if c.cfg.Follow != nil {
+		files[standbySignal] = nil
 	}
 	for name, content := range files {
 		path := filepath.Join(c.DataDir(), name)

@@ -20,6 +20,9 @@ type Config struct {
 	Settings map[string]string
 	// TLS switches TLS on. Default off.
 	TLS *TLS
+	// Follow makes the cluster a streaming replica of another one of the same
+	// installation: see [Cluster.StartReplica].
+	Follow *Cluster
 }
 
 // TLS holds what the server needs to speak TLS, as PEM.
@@ -39,7 +42,7 @@ func (c Config) superuser() string {
 // hba returns pg_hba.conf. The superuser's line comes first, so that no line of
 // the caller can lock it out.
 func (c Config) hba() string {
-	return "local all \"" + c.superuser() + "\" trust\n" + c.HBA + "\nlocal all all trust\n"
+	return "local all,replication \"" + c.superuser() + "\" trust\n" + c.HBA + "\nlocal all all trust\n"
 }
 
 // settings returns what is appended to the postgresql.conf that initdb wrote.
@@ -63,6 +66,10 @@ func (c Config) settings(socketDir string) string {
 			all["ssl_ca_file"] = caFile
 		}
 	}
+	if c.Follow != nil {
+		all["primary_conninfo"] = fmt.Sprintf("host=%s port=%d user=%s", c.Follow.SocketDir(), c.Follow.Port(), c.Follow.Superuser())
+		all["wal_retrieve_retry_interval"] = "100ms" // a followed server may be stopped and started by a test
+	}
 	maps.Copy(all, c.Settings)
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -77,3 +84,6 @@ const (
 	keyFile  = "postern-server.key"
 	caFile   = "postern-clients.crt"
 )
+
+// standbySignal is the file that makes a server a replica.
+const standbySignal = "standby.signal"

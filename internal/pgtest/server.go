@@ -189,6 +189,27 @@ func (s *Server) MakeReplica(t testing.TB) {
 	s.Restart(t)
 }
 
+// Replica starts a streaming replica of the server, which ends with the test. The
+// server is stopped for a moment. settings are added to the replica's
+// postgresql.conf. It has the server's certificates; promote it with pg_promote().
+func (s *Server) Replica(t testing.TB, settings map[string]string) *Server {
+	t.Helper()
+	s.cluster.Stop(pglocal.Fast)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	cluster, err := s.cluster.StartReplica(ctx, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			t.Errorf("remove the replica: %v", err)
+		}
+	})
+	s.Restart(t)
+	return &Server{Host: cluster.Host(), Port: cluster.Port(), Version: s.Version, cluster: cluster, certs: s.certs}
+}
+
 // Restart stops the server if it runs and starts it on the same port.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()

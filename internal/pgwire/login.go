@@ -7,8 +7,9 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 )
 
-// StartFunc says how to log in to a host, and what to call after that, if anything.
-type StartFunc func(ctx context.Context, host string) (StartConfig, func(), error)
+// StartFunc says how to log in on a connection, and what to call after that, if
+// anything. It reads and writes nothing on it.
+type StartFunc func(ctx context.Context, conn *ServerConn) (StartConfig, func(), error)
 
 // LogIn logs in as [ServerConn.Start] does, and goes on to the next host where the
 // server is not of the kind that [DialConfig.Kind] asks for, or is just starting or
@@ -17,8 +18,8 @@ type StartFunc func(ctx context.Context, host string) (StartConfig, func(), erro
 // there is a kind to look for: then nobody knows yet whether this was the server
 // meant, and a standby may not have heard of an account yet.
 //
-// start says how to log in to a host, written as in [DialConfig.Hosts]; the function
-// that it returns, if any, is called after each login. Errors are those of start,
+// start says how to log in; the function that it returns, if any, is called after
+// each login. Errors are those of start,
 // of Start and of [Dial]; Unavailable when every server that was reached is of
 // another kind.
 func (c *ServerConn) LogIn(ctx context.Context, start StartFunc) (*ServerConn, *Backend, error) {
@@ -90,7 +91,7 @@ func (c *ServerConn) logInOnce(ctx context.Context, want ServerKind, start Start
 
 // startWith logs in as start says.
 func (c *ServerConn) startWith(ctx context.Context, start StartFunc) (StartConfig, *Backend, error) {
-	cfg, done, err := start(ctx, c.host)
+	cfg, done, err := start(ctx, c)
 	if err != nil {
 		return cfg, nil, err
 	}

@@ -74,7 +74,7 @@ func TestLogInFindsTheServer(t *testing.T) {
 
 // always logs in to every host in the same way.
 func always(cfg StartConfig) StartFunc {
-	return func(context.Context, string) (StartConfig, func(), error) { return cfg, nil, nil }
+	return func(context.Context, *ServerConn) (StartConfig, func(), error) { return cfg, nil, nil }
 }
 
 // logInto returns the host that took the session, or "".

@@ -30,6 +30,18 @@ type ServerConn struct {
 // Host returns the host that was reached, as written in [DialConfig].
 func (c *ServerConn) Host() string { return c.host }
 
+// Machine returns how to reach the very server that c is connected to, not another
+// behind the same name. The TLS configuration verifies it as c did and shows no certificate.
+func (c *ServerConn) Machine() DialConfig {
+	cfg := c.cfg
+	cfg.Kind, cfg.Last = AnyServer, nil
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.Certificates, cfg.TLS.GetClientCertificate = nil, nil
+	}
+	return cfg
+}
+
 // CloseWrite tells the server that nothing more will be sent.
 func (c *ServerConn) CloseWrite() error { return closeWrite(c.Conn) }
 

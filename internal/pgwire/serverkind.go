@@ -20,6 +20,11 @@ const (
 	PreferStandbyServer ServerKind = "prefer-standby" // a standby, or any when there is none
 )
 
+// Standbys reports whether it is standbys that are looked for.
+func (k ServerKind) Standbys() bool {
+	return k == StandbyServer || k == PreferStandbyServer || k == ReadOnlyServer
+}
+
 // passes are the kinds to try all hosts for, in turn.
 func (k ServerKind) passes() []ServerKind {
 	switch k {

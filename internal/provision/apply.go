@@ -90,7 +90,7 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 	var b batch
 	b.exec("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil)
 	if !t.durable {
-		b.exec("SET LOCAL synchronous_commit = off", nil)
+		b.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
 	}
 	t.add(&b, steps)
 	if !t.settle {
@@ -114,6 +114,14 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 		return now, t.guard(have)
 	})
 	return have, err
+}
+
+// activationCommit is the synchronous_commit of an activation.
+func (s *Server) activationCommit() string {
+	if s.cfg.Replicas {
+		return "local" // replicas get only what is on the writer's disk
+	}
+	return "off"
 }
 
 // add puts the steps on the batch.

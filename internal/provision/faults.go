@@ -136,7 +136,7 @@ func lackingAdminOption(have state, steps []statement) []string {
 func readOnlyFault(cause error) *fault.Error {
 	f := refusal(fault.Unavailable, codeReadOnly,
 		"users cannot be provisioned on this server: it is read-only, a replica or a reader endpoint").
-		WithHint("register the primary (writer) endpoint, or switch automatic users off for this database")
+		WithHint("name its writer in admin_user.uri or the label postern.dev/writer, register the primary (writer) endpoint, or switch automatic users off for this database")
 	if cause != nil {
 		return f.WithCause(cause)
 	}

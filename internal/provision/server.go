@@ -36,6 +36,12 @@ type Config struct {
 	// Swept, if set, is called by Serve for each account that a sweep changed or
 	// could not release; for the latter once for each reason. It must not block for long.
 	Swept func(Outcome)
+	// Replicas says that sessions run on replicas of the server that Connect reaches:
+	// activations then reach the disk before they count, because only that is sent to
+	// replicas, and every sweep connects anew, because another server may be the writer now.
+	Replicas bool
+	// ReplayTimeout bounds how long [Lease.Await] waits. Default 10 seconds.
+	ReplayTimeout time.Duration
 	// Scope tells the bundles of this registered server from those that other
 	// clusters and registrations keep on the same PostgreSQL server.
 	Scope string
@@ -84,6 +90,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.SweepInterval <= 0 {
 		cfg.SweepInterval = time.Minute
+	}
+	if cfg.ReplayTimeout <= 0 {
+		cfg.ReplayTimeout = 10 * time.Second
 	}
 	if cfg.BundleInterval <= 0 {
 		cfg.BundleInterval = 3 * time.Second

@@ -128,6 +128,9 @@ func (s *Server) Sweep(ctx context.Context) ([]Outcome, error) {
 	if s.frozen() != nil {
 		return nil, nil // the sweep after the thaw finds it all
 	}
+	if s.cfg.Replicas {
+		s.pool.closeIdle(ctx, time.Now()) // another server may be the writer now
+	}
 	database := s.sweepDatabase()
 	var found []leftover
 	err := s.withConn(ctx, database, func(conn *pgconn.PgConn) error {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 const (
 	LabelAdminUser            = "teleport.dev/db-admin"
 	LabelAdminDefaultDatabase = "teleport.dev/db-admin-default-database"
+	LabelWriter               = "postern.dev/writer" // where a replica's writer is, see [Database.Writer]
 )
 
 // ProtocolPostgres is the protocol of the databases that we serve.
@@ -72,6 +74,8 @@ type DynamicLabel struct {
 type AdminUser struct {
 	Name            string `json:"name,omitempty"`
 	DefaultDatabase string `json:"default_database,omitempty"` // where the admin logs in; empty: the database of the session
+	// URI is where the admin user logs in when the database is a replica: its writer.
+	URI string `json:"uri,omitempty"`
 
 	// Where the agent finds the admin's password, with auth: password. At most one is
 	// set; none where the server asks for none, as over a Unix socket with peer.
@@ -176,6 +180,17 @@ func (d *Database) AdminUser() (name, defaultDatabase string) {
 	return name, defaultDatabase
 }
 
+// Writer returns where the writer of a read-only database is: as configured, else
+// as the label says, else as the host name of an Aurora reader tells. The result
+// has no hosts where nothing is known. A resource that was validated gives no error.
+func (d *Database) Writer() (Endpoint, error) {
+	uri := cmp.Or(d.Spec.AdminUser.URI, d.Metadata.Labels[LabelWriter], d.auroraWriter())
+	if uri == "" {
+		return Endpoint{}, nil
+	}
+	return ParseEndpoint(uri)
+}
+
 // CACert returns the PEM certificates that sign the server's certificate, from
 // the most specific place that has any.
 func (d *Database) CACert() string {
@@ -239,6 +254,13 @@ func (d *Database) prepare() Problems {
 	}
 	ps = append(ps, d.checkCloud()...) // fills in what the host name tells, so the type is known below
 	ps = append(ps, d.checkAdminUser()...)
+	if _, err := d.Writer(); err != nil {
+		path := "metadata.labels." + LabelWriter
+		if d.Spec.AdminUser.URI != "" {
+			path = "spec.admin_user.uri"
+		}
+		ps = append(ps, Problem{Path: path, Text: err.Error(), Hint: "write the writer's host:port"})
+	}
 	return ps
 }
 

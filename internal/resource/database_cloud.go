@@ -220,3 +220,27 @@ func fill(field *string, value string) {
 		*field = value
 	}
 }
+
+// auroraWriter returns where the writer of an Aurora cluster is, told from the
+// name of a reader or custom endpoint: all endpoints of a cluster have the same hash
+// and port. It returns "" for other hosts.
+func (d *Database) auroraWriter() string {
+	endpoint, err := d.Endpoint()
+	if err != nil || d.Type() != TypeRDS {
+		return ""
+	}
+	host := endpoint.Hosts[0]
+	id, rest, _ := strings.Cut(strings.ToLower(host.Host), ".")
+	if !strings.Contains(rest, ".rds"+awsDomain) {
+		return ""
+	}
+	switch {
+	case strings.HasPrefix(rest, "cluster-ro-"):
+		host.Host = id + ".cluster-" + strings.TrimPrefix(rest, "cluster-ro-")
+	case strings.HasPrefix(rest, "cluster-custom-") && d.Spec.AWS.RDS.ClusterID != "":
+		host.Host = d.Spec.AWS.RDS.ClusterID + ".cluster-" + strings.TrimPrefix(rest, "cluster-custom-")
+	default:
+		return ""
+	}
+	return host.Address()
+}

@@ -256,3 +256,40 @@ func TestAdminPassword(t *testing.T) {
 		}
 	}
 }
+
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	const aurora = "abc123.eu-west-1.rds.amazonaws.com:5432"
+	tests := []struct{ name, spec, labels, want string }{
+		{name: "none", spec: "uri: localhost:5432"},
+		{name: "configured", spec: "uri: replica:5432, admin_user: {name: admin, uri: 'primary:5433'}", want: "primary:5433"},
+		{name: "label", spec: "uri: replica:5432", labels: "postern.dev/writer: primary", want: "primary:5432"},
+		{name: "configured before label", spec: "uri: replica:5432, admin_user: {name: admin, uri: first}", labels: "postern.dev/writer: second", want: "first:5432"},
+		{name: "aurora reader", spec: "uri: shop.cluster-ro-" + aurora, want: "shop.cluster-" + aurora},
+		{name: "aurora custom", spec: "uri: fast.cluster-custom-" + aurora + ", aws: {rds: {cluster_id: shop}}", want: "shop.cluster-" + aurora},
+		{name: "aurora writer", spec: "uri: shop.cluster-" + aurora},
+		{name: "instance", spec: "uri: shop." + aurora},
+		{name: "lookalike", spec: "uri: shop.cluster-ro-abc.example.com:5432, aws: {region: eu-west-1}"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			all, err := resource.Parse("test.yaml", []byte("kind: db\nversion: v3\nmetadata: {name: shop, labels: {"+test.labels+"}}\nspec: {protocol: postgres, "+test.spec+"}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			writer, err := all[0].(*resource.Database).Writer()
+			got := ""
+			if len(writer.Hosts) > 0 {
+				got = writer.Hosts[0].Address()
+			}
+			if err != nil || got != test.want {
+				t.Errorf("got %q, %v, want %q", got, err, test.want)
+			}
+		})
+	}
+	_, err := resource.Parse("test.yaml", []byte("kind: db\nversion: v3\nmetadata: {name: shop}\nspec: {protocol: postgres, uri: replica, admin_user: {name: admin, uri: 'a:b:c'}}"))
+	if err == nil || !strings.Contains(err.Error(), "the writer's host:port") {
+		t.Errorf("a writer that makes no sense gives %v", err)
+	}
+}
