@@ -48,6 +48,11 @@ type Config struct {
 	// does not; nil: it serves none.
 	Selects func(*resource.Database) *resource.Database
 
+	// Discovered returns databases that were found by themselves, and a channel that
+	// is closed when there are newer ones. They win over registered ones of the same
+	// name. Nil: there are none.
+	Discovered func() ([]*resource.Database, <-chan struct{})
+
 	// View returns the current resources and a channel that is closed when there
 	// are newer ones.
 	View func() (View, <-chan struct{})
@@ -116,6 +121,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.cfg.Discovered == nil {
+		s.cfg.Discovered = func() ([]*resource.Database, <-chan struct{}) { return nil, nil }
 	}
 	if s.cfg.AWS == nil {
 		s.cfg.AWS = aws.New(aws.Config{})

@@ -69,6 +69,7 @@ func (s *Server) acquire(sess *session, name string) error {
 func (s *Server) followResources(ctx context.Context) {
 	for {
 		view, newer := s.cfg.View()
+		_, found := s.cfg.Discovered()
 		s.refresh(ctx)
 		s.recheck(view)
 		s.thaw(view)
@@ -76,6 +77,7 @@ func (s *Server) followResources(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-newer:
+		case <-found:
 		}
 	}
 }
@@ -146,6 +148,10 @@ func (s *Server) wanted() map[string]*resource.Database {
 			all[as.GetName()] = as
 		}
 	}
+	found, _ := s.cfg.Discovered()
+	for _, r := range found {
+		all[r.GetName()] = r
+	}
 	for _, r := range s.cfg.Static {
 		all[r.GetName()] = r
 	}
@@ -156,6 +162,10 @@ func (s *Server) wanted() map[string]*resource.Database {
 func (s *Server) Unserved(r *resource.Database) string {
 	if slices.ContainsFunc(s.cfg.Static, func(d *resource.Database) bool { return d.GetName() == r.GetName() }) {
 		return "the configuration file has a database of this name, which comes first"
+	}
+	found, _ := s.cfg.Discovered()
+	if slices.ContainsFunc(found, func(d *resource.Database) bool { return d.GetName() == r.GetName() }) {
+		return "the agent has discovered a database of this name by itself, which comes first"
 	}
 	if s.cfg.Selects == nil || s.cfg.Selects(r) == nil {
 		return "no matcher below db_service.resources in the configuration file selects its labels"

@@ -33,7 +33,7 @@ func userCommands() []command {
 
 // adminCommands are for the hub's owner, below ctl; they are all that tctl shows.
 func adminCommands() []command {
-	return []command{newCreate, newGet, newRemove, newEdit, newHubStatus, newUsers, newAuth, newCtlDB}
+	return []command{newCreate, newGet, newRemove, newEdit, newHubStatus, newUsers, newAuth, newDiscovery, newCtlDB}
 }
 
 // serverCommands are for who runs the hub, and shown under the name postern only.

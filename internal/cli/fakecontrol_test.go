@@ -22,6 +22,16 @@ func (h *fakeHub) controlRoutes(mux *http.ServeMux) {
 	handle(mux, api.DoctorDatabase(), examine)
 	handle(mux, api.PlanDatabase(), foretell)
 	handle(mux, api.DriftDatabase(), compare)
+	handle(mux, api.PreviewDiscovery(), func(*http.Request, api.Empty) (api.PreviewDiscoveryResponse, error) {
+		return api.PreviewDiscoveryResponse{Searches: []api.DiscoverySearch{
+			{
+				Search:    "eu-west-1",
+				Databases: []api.DiscoveredDatabase{{Name: "orders", URI: "orders:5432", AdminUser: "boss"}, {Name: "orders-reader", URI: "copy:5432", Writer: "orders:5432"}},
+				Skipped:   []api.SkippedDatabase{{Name: "later", Why: "its status is creating"}},
+			},
+			{Search: "us-east-1", Error: "the databases in us-east-1 cannot be listed", Detail: "Amazon answers AccessDenied", Hint: "Allow the agent's AWS identity rds:DescribeDBClusters."},
+		}}, nil
+	})
 	handle(mux, api.PutResources(), h.put)
 	handle(mux, api.ListResources(), func(_ *http.Request, in api.ListResourcesRequest) (api.ListResourcesResponse, error) {
 		h.mu.Lock()

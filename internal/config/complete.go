@@ -44,8 +44,10 @@ func (c *Config) complete() error {
 	if err := c.completeAddresses(); err != nil {
 		return err
 	}
-	_, err := c.DBService.Static()
-	return err
+	if _, err := c.DBService.Static(); err != nil {
+		return err
+	}
+	return c.completeDiscovery()
 }
 
 // completeService decides what runs. A file without the section db_service means

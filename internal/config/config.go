@@ -23,6 +23,7 @@ type Config struct {
 	Log       Log       `json:"log,omitzero"`
 	Hub       Hub       `json:"hub,omitzero"`
 	DBService DBService `json:"db_service,omitzero"`
+	Discovery Discovery `json:"discovery_service,omitzero"`
 }
 
 // Log says what the process tells about itself, on standard error.
@@ -76,6 +77,16 @@ type MatcherAWS struct {
 	ExternalID    string `json:"external_id,omitempty"`
 }
 
+// Discovery registers what it finds in Amazon's cloud at the hub, for all agents.
+type Discovery struct {
+	Enabled        *bool             `json:"enabled,omitempty"`         // default true where aws says what to find
+	DiscoveryGroup string            `json:"discovery_group,omitempty"` // tells what several services register apart; default: default
+	PollInterval   resource.Duration `json:"poll_interval,omitempty"`   // default 5m
+	AWS            []Discover        `json:"aws,omitempty"`
+	Azure          []Tolerate        `json:"azure,omitempty"`
+	GCP            []Tolerate        `json:"gcp,omitempty"`
+}
+
 // Discover finds databases in Amazon's cloud.
 type Discover struct {
 	Types         []string               `json:"types,omitempty"`
@@ -91,6 +102,8 @@ type Tolerate struct {
 	Subscriptions  []string               `json:"subscriptions,omitempty"`
 	ResourceGroups []string               `json:"resource_groups,omitempty"`
 	Regions        []string               `json:"regions,omitempty"`
+	Locations      []string               `json:"locations,omitempty"`
+	ProjectIDs     []string               `json:"project_ids,omitempty"`
 	Tags           resource.LabelSelector `json:"tags,omitempty"`
 }
 

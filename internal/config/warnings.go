@@ -17,12 +17,7 @@ func (c *Config) Warnings() []string {
 	if !*s.Enabled && len(s.Databases)+len(s.Resources) > 0 {
 		out = append(out, "db_service is not enabled: nothing below it is served")
 	}
-	if len(s.AWS) > 0 {
-		out = append(out, "db_service.aws: discovery is not available in this version")
-	}
-	if len(s.Azure) > 0 {
-		out = append(out, "db_service.azure: discovery is not available in this version")
-	}
+	out = append(out, c.discoveryWarnings()...)
 	for i, m := range s.Resources {
 		if m.Labels.IsEmpty() {
 			out = append(out, fmt.Sprintf("db_service.resources #%d has no labels: with such a matcher the whole list selects nothing", i+1))

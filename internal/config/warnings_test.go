@@ -26,7 +26,8 @@ func TestWarnings(t *testing.T) {
 		"no labels":             {`resources: [{labels: {env: prod}}, {}]`, "#2 has no labels"},
 		"a label called *":      {`resources: [{labels: {"*": prod}}]`, "#1 asks for a label that is called *"},
 		"broken pattern":        {`resources: [{labels: {env: "^($"}}]`, "#1 selects nothing: "},
-		"discovery":             {`aws: [{types: [rds]}]`, "db_service.aws: discovery is not available"},
+		"discovery":             {`aws: [{types: [rds], regions: [eu-west-1]}]`, ""},
+		"discovery of others":   {`aws: [{types: [rds, redshift], regions: [eu-west-1]}]`, "db_service.aws #1: only rds is discovered, not redshift"},
 		"discovery at Azure":    {`azure: [{types: [postgres]}]`, "db_service.azure: discovery is not available"},
 	} {
 		t.Run(name, func(t *testing.T) {

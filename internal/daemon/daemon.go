@@ -20,6 +20,7 @@ import (
 	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/hub"
+	"github.com/postern-db/postern/internal/resource"
 	"github.com/postern-db/postern/internal/store"
 )
 
@@ -58,8 +59,10 @@ type daemon struct {
 	closes []func() error // in the order opened
 
 	hub     *hub.Server
-	agent   *agent.Server // nil when db_service is not enabled
-	address string        // public
+	agent   *agent.Server  // nil when db_service is not enabled
+	found   *aws.Discovery // of the agent; nil where it discovers nothing
+	publish *publisher     // nil where the discovery service has nothing to find
+	address string         // public
 }
 
 func (d *daemon) close() error {
@@ -109,10 +112,17 @@ func (d *daemon) open(ctx context.Context) error {
 	if d.hub, err = hub.New(ctx, cfg); err != nil {
 		return err
 	}
+	cloud := aws.New(d.opt.AWS)
+	if searches := d.cfg.Discovery.Searches(); len(searches) > 0 {
+		d.publish = d.newPublisher(cloud.Discovery(searches, d.cfg.Discovery.PollInterval.Std(), d.opt.Log))
+	}
 	if !*d.cfg.DBService.Enabled {
 		return nil
 	}
-	d.agent, err = d.newAgent(log)
+	if searches := d.cfg.DBService.Searches(); len(searches) > 0 {
+		d.found = cloud.Discovery(searches, 0, d.opt.Log)
+	}
+	d.agent, err = d.newAgent(log, cloud)
 	return err
 }
 
@@ -138,15 +148,20 @@ func (d *daemon) hubConfig(state store.Store, log *audit.Log, public, control ne
 }
 
 // newAgent wires an agent to the hub in the same process.
-func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
+func (d *daemon) newAgent(log *audit.Log, cloud *aws.Cloud) (*agent.Server, error) {
 	static, err := d.cfg.DBService.Static()
 	if err != nil {
 		return nil, err
 	}
+	var discovered func() ([]*resource.Database, <-chan struct{})
+	if d.found != nil {
+		discovered = d.found.Databases
+	}
 	return agent.New(agent.Config{
-		Cluster: d.cfg.Hub.ClusterName,
-		Static:  static,
-		Selects: d.cfg.DBService.Selects(),
+		Cluster:    d.cfg.Hub.ClusterName,
+		Static:     static,
+		Discovered: discovered,
+		Selects:    d.cfg.DBService.Selects(),
 		View: func() (agent.View, <-chan struct{}) {
 			view, newer := d.hub.View()
 			return view, newer
@@ -155,7 +170,7 @@ func (d *daemon) newAgent(log *audit.Log) (*agent.Server, error) {
 		DatabaseRoots: d.hub.DatabaseRoots,
 		IssueHost:     d.hub.IssueAgent,
 		IssueClient:   d.hub.IssueDatabaseClient,
-		AWS:           aws.New(d.opt.AWS),
+		AWS:           cloud,
 		Audit:         log,
 		Log:           d.opt.Log,
 	})
@@ -173,10 +188,16 @@ func (d *daemon) serve(ctx context.Context) error {
 	running.Go(func() { giveBack(hubCtx) })
 	databases := d.hub.DatabaseListener()
 	running.Go(func() {
-		if err := d.hub.Serve(hubCtx, agents{d.agent}); err != nil {
+		if err := d.hub.Serve(hubCtx, agents{d.agent, d.discoveries()}); err != nil {
 			stopAll(fmt.Errorf("hub: %w", err))
 		}
 	})
+	for _, discovery := range d.discoveries() {
+		running.Go(func() { discovery.Serve(ctx) })
+	}
+	if d.publish != nil {
+		running.Go(func() { d.publish.serve(ctx) })
+	}
 	if d.agent != nil {
 		if err := d.agent.Serve(ctx, databases, d.ready); err != nil {
 			stopAll(fmt.Errorf("agent: %w", err))

@@ -36,7 +36,8 @@ func routes() []route {
 		row(api.Ping()), row(api.Login()), row(api.ListDatabases()), row(api.IssueDatabaseCertificate()),
 		row(api.PutResources()), row(api.ListResources()), row(api.DeleteResource()), row(api.AddUser()),
 		row(api.ResetUser()), row(api.SignDatabaseServer()), row(api.ExportAuthority()), row(api.Status()),
-		row(api.ServedDatabases()), row(api.DoctorDatabase()), row(api.DriftDatabase()), row(api.PlanDatabase()), row(api.VerifyAudit()),
+		row(api.ServedDatabases()), row(api.DoctorDatabase()), row(api.PreviewDiscovery()),
+		row(api.DriftDatabase()), row(api.PlanDatabase()), row(api.VerifyAudit()),
 		row(api.FreezeDatabase()), row(api.UnfreezeDatabase()),
 	}
 }

@@ -75,3 +75,9 @@ func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
 	h.Replication = d.Limits.AllowReplication
 	return h, true
 }
+
+// previewDiscovery asks the agents' side what discovery would register.
+func (s *Server) previewDiscovery(ctx context.Context, _ caller, _ api.Empty) (api.PreviewDiscoveryResponse, error) {
+	searches, err := s.agents.Discover(ctx)
+	return api.PreviewDiscoveryResponse{Searches: searches}, err
+}

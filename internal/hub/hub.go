@@ -70,6 +70,8 @@ type Agents interface {
 	// Unserved says why no agent serves a registered database; empty: one does, or
 	// is about to.
 	Unserved(*resource.Database) string
+	// Discover returns what discovery would register now. Errors have a kind.
+	Discover(ctx context.Context) ([]api.DiscoverySearch, error)
 	// Doctor examines the server of a database. Errors have a kind.
 	Doctor(ctx context.Context, database string, handouts []api.Handout) ([]api.Finding, error)
 	// Drift compares what is on the server of a database with policy. Errors have a kind.

@@ -129,6 +129,7 @@ func (s *Server) routes(mux *http.ServeMux) *huma.OpenAPI {
 	operation(r, s.log, api.FreezeDatabase(), s.freezeDatabase)
 	operation(r, s.log, api.UnfreezeDatabase(), s.unfreezeDatabase)
 	operation(r, s.log, api.VerifyAudit(), s.verifyAudit)
+	operation(r, s.log, api.PreviewDiscovery(), s.previewDiscovery)
 	mux.HandleFunc("GET "+api.AuditPath, s.streamAudit)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)

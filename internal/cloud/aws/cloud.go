@@ -21,6 +21,8 @@ type Config struct {
 	Credentials sdk.CredentialsProvider
 	// Roots replace the certificates of RDS that are shipped: PEM.
 	Roots []byte
+	// DiscoveryInterval is how often discovery asks; zero means 5 minutes.
+	DiscoveryInterval time.Duration
 	// Now replaces time.Now for deciding how long credentials are good.
 	Now func() time.Time
 }
