@@ -173,3 +173,19 @@ func TestPromotionBesideTheOldWriter(t *testing.T) {
 	testenv.Close(t, alice.Connect(t, "reader", "postgres"))
 	r.awaitReplicaAccount(t, "alice", "login=f roles=1")
 }
+
+// TestReplicaWithPasswords: the password of a login, too, has to reach the replica.
+func TestReplicaWithPasswords(t *testing.T) {
+	t.Parallel()
+	env := stockServer(t, testenv.Options{OnlyHBA: "host all all 127.0.0.1/32 scram-sha-256"})
+	replica := env.Server.Replica(t, map[string]string{"recovery_min_apply_delay": "100ms"})
+	file := secretFile(t, adminPassword, 0o600)
+	env.Apply(t, passwordDatabase("reader", replica.Addr(), fmt.Sprintf("{name: teleport-admin, password_file: %q, uri: %q}", file, env.Server.Addr()), ""))
+	alice := env.Hire(t, "alice", "keep", "reader")
+	for range 2 {
+		conn := alice.Connect(t, "reader", "postgres")
+		onReplica(t, conn)
+		testenv.Close(t, conn)
+		awaitAccount(t, env, "alice", disabled)
+	}
+}
