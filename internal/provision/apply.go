@@ -24,8 +24,8 @@ type transaction struct {
 	look bool
 	// settle looks, and waits for the logins under way before anything is changed.
 	settle bool
-	// guard, if set, looks at each state observed under the lock and stops the
-	// transaction by returning an error.
+	// guard, if set, looks at each state observed under the lock, beginning with the
+	// one before anything is changed, and stops the transaction by returning an error.
 	guard func(state) error
 	// finally, if set, runs when the account is as wanted, before the commit.
 	finally func(context.Context) error
@@ -91,6 +91,12 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 	b.exec("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil)
 	if !t.durable {
 		b.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+	}
+	if t.guard != nil && len(steps) > 1 && steps[0].action == comment {
+		// What the steps were made for may be out of date: it is judged between lock and change.
+		t.add(&b, steps[:1])
+		b.check(t.want.user, t.want.roles, t.guard)
+		steps = steps[1:]
 	}
 	t.add(&b, steps)
 	if !t.settle {
