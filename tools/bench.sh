@@ -9,6 +9,9 @@ cd "$(dirname "$0")/.."
 echo "== connect + SELECT 1 + close, against direct mutual-TLS PostgreSQL"
 go test -run '^$' -bench '^BenchmarkConnect$' -benchtime "${BENCH_CONNECTS:-400}x" ./internal/agent
 
+echo "== 500 people who connect once each; growth of the catalogs after 1,000 sessions"
+go test -run '^$' -bench '^Benchmark(Crowd|Growth)$' -benchtime 1x -timeout 1h ./internal/agent
+
 tools/pg/install.sh pgbouncer
 echo "== the wire, beside PgBouncer; sizes: see internal/bench/doc.go"
 go test -run '^$' -bench . -benchtime 1x -timeout 1h ./internal/bench

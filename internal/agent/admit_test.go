@@ -73,7 +73,7 @@ func TestPeopleTryingToGetAround(t *testing.T) {
 }
 
 // forge has an authority issue a user certificate.
-func forge(t *testing.T, a *ca.Authority, id identity.Identity) tls.Certificate {
+func forge(t testing.TB, a *ca.Authority, id identity.Identity) tls.Certificate {
 	t.Helper()
 	return issued(t, func(pub crypto.PublicKey) (*x509.Certificate, error) { return a.IssueUser(id, pub, time.Hour) })
 }
@@ -86,7 +86,7 @@ func databaseClient(t *testing.T, env *testenv.Env, name string) tls.Certificate
 	})
 }
 
-func issued(t *testing.T, issue func(crypto.PublicKey) (*x509.Certificate, error)) tls.Certificate {
+func issued(t testing.TB, issue func(crypto.PublicKey) (*x509.Certificate, error)) tls.Certificate {
 	t.Helper()
 	key, err := ca.NewKey()
 	if err != nil {
