@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -12,11 +11,6 @@ import (
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/daemon"
 )
-
-// gcPercent is how far the heap may grow between collections. What lives in it is
-// small, and each connection leaves a few hundred kilobytes of handshakes behind:
-// with Go's default a busy gateway collects all the time.
-const gcPercent = 400
 
 func newStart(a *App) *cobra.Command {
 	var file string
@@ -40,12 +34,11 @@ func (a *App) start(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	if a.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	return daemon.Run(ctx, cfg, daemon.Options{Version: version, Out: a.Out, Log: a.daemonLog(cfg.Log)})
+	return daemon.Run(ctx, cfg, daemon.Options{
+		Version: version, Out: a.Out, Log: a.daemonLog(cfg.Log), TuneMemory: a.Getenv("GOGC") == "",
+	})
 }
 
 func loadConfig(file string) (*config.Config, error) {

@@ -30,6 +30,9 @@ type Options struct {
 	Out     io.Writer // gets the one line that says that all is ready
 	Log     *slog.Logger
 	AWS     aws.Config // how Amazon is reached, where tests have one of their own
+	// TuneMemory says that the process is the daemon's own, so that it may decide
+	// when memory is collected and given back.
+	TuneMemory bool
 }
 
 // Files in the data directory.
@@ -185,7 +188,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	ctx, stopAll := context.WithCancelCause(ctx)
 	defer stopAll(nil)
 
-	running.Go(func() { giveBack(hubCtx) })
+	if d.opt.TuneMemory {
+		running.Go(func() { tuneMemory(hubCtx) })
+	}
 	databases := d.hub.DatabaseListener()
 	running.Go(func() {
 		if err := d.hub.Serve(hubCtx, agents{d.agent, d.discoveries()}); err != nil {

@@ -8,9 +8,16 @@ import (
 )
 
 const (
-	// restInterval is how often it is looked whether the process is at rest.
-	restInterval = 10 * time.Second
-	// restAllocation is what a process at rest may allocate in that time: health
+	// memoryInterval is how often the memory of the process is looked at.
+	memoryInterval = 10 * time.Second
+	// heapRoom is by how much the heap may grow between two collections. Each
+	// connection leaves a few hundred kilobytes of handshakes behind, so that with Go's
+	// default a gateway with few sessions would collect all the time.
+	heapRoom = 64 << 20
+	// The bounds of that, in percent of what lives: with thousands of sessions the heap
+	// may grow by half.
+	maxGCPercent, minGCPercent = 400, 50
+	// restAllocation is what a process at rest may allocate in an interval: health
 	// checks, sweeps, and sessions that only relay, which allocate nothing.
 	restAllocation = 4 << 20
 	// restGain is the part of the live heap that must have been allocated since memory was
@@ -18,12 +25,12 @@ const (
 	restGain = 4
 )
 
-// giveBack returns memory to the system once the process has come to rest, until
-// ctx ends. By itself Go keeps twice as much as is in use; with thousands of
-// sessions that wait, that is most of what the process holds.
-func giveBack(ctx context.Context) {
-	ticker := time.NewTicker(restInterval)
+// tuneMemory keeps the heap in proportion to what lives in it, and gives memory
+// back to the system when the process comes to rest, until ctx ends.
+func tuneMemory(ctx context.Context) {
+	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
+	debug.SetGCPercent(maxGCPercent)
 	var r rest
 	for {
 		select {
@@ -33,10 +40,17 @@ func giveBack(ctx context.Context) {
 		}
 		samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 		metrics.Read(samples)
-		if r.begins(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+		allocated, live := samples[0].Value.Uint64(), samples[1].Value.Uint64()
+		debug.SetGCPercent(gcPercent(live))
+		if r.begins(allocated, live) {
 			debug.FreeOSMemory()
 		}
 	}
+}
+
+// gcPercent returns by how much of the live heap it may grow between collections.
+func gcPercent(live uint64) int {
+	return int(min(max(100*heapRoom/max(live, 1), minGCPercent), maxGCPercent))
 }
 
 // rest tells when a process comes to rest.
