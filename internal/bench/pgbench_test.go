@@ -75,7 +75,7 @@ func (c *cell) measure(b *testing.B, p *peer, script string, seconds int) {
 	used := cpu(b, p.pid) - before
 	m := result.FindStringSubmatch(out)
 	if m == nil {
-		b.Fatalf("pgbench says: %s", out)
+		b.Fatalf("pgbench did nothing, on a busy machine it needs more of BENCH_SECONDS: %s", out)
 	}
 	transactions, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
