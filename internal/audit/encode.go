@@ -54,9 +54,15 @@ func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
 // it. The object has no chain fields yet.
 func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 	var prepared []byte
+	fast, _ := ev.(quick)
+	if fast != nil && (len(fast.prepared()) == 0 || fast.texts() > maxText) {
+		fast = nil
+	}
 	if l, ok := ev.(lean); ok {
 		prepared = l.prepared()
-		ev = l.lean()
+		if fast == nil {
+			ev = l.lean()
+		}
 	}
 	event, code := ev.name()
 	if event == "" {
@@ -74,6 +80,11 @@ func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 		b.WriteByte(',')
 		b.Write(prepared)
 	}
+	if fast != nil {
+		b.Write(fast.appendFields(b.AvailableBuffer()))
+		b.WriteByte('}')
+		return e.checked(b.Bytes(), event, use)
+	}
 	at := b.Len()
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false) // statements are full of < and >
@@ -87,6 +98,11 @@ func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 	} else {
 		object[at] = ',' // the brace that opened the event joins it to the common fields
 	}
+	return e.checked(object, event, use)
+}
+
+// checked passes an object on unless it is too large for readers.
+func (e *encoder) checked(object []byte, event string, use func(object []byte) error) error {
 	if len(object) > maxLine-chainSize {
 		return fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
 	}

@@ -1,0 +1,151 @@
+package audit
+
+import (
+	"strconv"
+)
+
+// quick is a lean event that writes itself: the events of statements, of which there
+// may be a hundred thousand in a second. What it writes is what encoding/json would.
+type quick interface {
+	lean
+	// texts returns the size of all texts that may have to be cut.
+	texts() int
+	// appendFields appends the event's own fields, each with a comma in front.
+	appendFields(b []byte) []byte
+}
+
+func (e DatabaseQuery) texts() int    { return len(e.Query) + textsOf(e.Parameters) }
+func (e StatementParse) texts() int   { return len(e.Query) }
+func (e StatementBind) texts() int    { return textsOf(e.Parameters) }
+func (e StatementExecute) texts() int { return 0 }
+func (e DatabaseResult) texts() int   { return 0 }
+
+func textsOf(list []*string) (size int) {
+	for _, s := range list {
+		if s != nil {
+			size += len(*s)
+		}
+	}
+	return size
+}
+
+func (e DatabaseQuery) appendFields(b []byte) []byte {
+	b = e.Outcome.appendFields(b)
+	b = appendText(b, "db_query", e.Query)
+	b = appendTexts(b, "db_query_parameters", e.Parameters)
+	return e.Shortened.appendFields(b)
+}
+
+func (e StatementParse) appendFields(b []byte) []byte {
+	b = appendText(b, "statement_name", e.StatementName)
+	b = appendText(b, "query", e.Query)
+	return e.Shortened.appendFields(b)
+}
+
+func (e StatementBind) appendFields(b []byte) []byte {
+	b = appendText(b, "statement_name", e.StatementName)
+	b = appendText(b, "portal_name", e.PortalName)
+	b = appendTexts(b, "parameters", e.Parameters)
+	if len(e.Sizes) > 0 {
+		b = appendKey(b, "parameter_sizes")
+		for i, size := range e.Sizes {
+			b = strconv.AppendInt(append(b, "[,"[min(i, 1)]), int64(size), 10)
+		}
+		b = append(b, ']')
+	}
+	return e.Shortened.appendFields(b)
+}
+
+func (e StatementExecute) appendFields(b []byte) []byte {
+	return appendText(b, "portal_name", e.PortalName)
+}
+
+func (e DatabaseResult) appendFields(b []byte) []byte {
+	b = e.Outcome.appendFields(b)
+	b = appendText(b, "request", e.Request)
+	b = appendText(b, "outcome", e.Became)
+	b = appendKnown(b, "request_ei", e.RequestIndex)
+	b = appendKnown(b, "parse_ei", e.ParseIndex)
+	b = appendKnown(b, "bind_ei", e.BindIndex)
+	b = appendGiven(b, "statement_name", e.StatementName)
+	b = appendGiven(b, "portal_name", e.PortalName)
+	if len(e.Tags) > 0 {
+		b = appendKey(b, "command_tags")
+		for i, tag := range e.Tags {
+			b = appendString(append(b, "[,"[min(i, 1)]), tag)
+		}
+		b = append(b, ']')
+	}
+	b = strconv.AppendUint(appendKey(b, "affected_records"), e.AffectedRecords, 10)
+	b = appendKnown(b, "copy_bytes", e.CopyBytes)
+	b = appendGiven(b, "sqlstate", e.SQLState)
+	b = appendGiven(b, "tx_status", e.TxStatus)
+	return strconv.AppendFloat(appendKey(b, "duration_ms"), e.DurationMS, 'f', -1, 64)
+}
+
+func (o Outcome) appendFields(b []byte) []byte {
+	b = strconv.AppendBool(appendKey(b, "success"), o.Success)
+	b = appendGiven(b, "error", o.Error)
+	return appendGiven(b, "message", o.Message)
+}
+
+func (s Shortened) appendFields(b []byte) []byte {
+	if s.Truncated {
+		b = append(appendKey(b, "truncated"), "true"...)
+	}
+	b = appendKnown(b, "full_size", s.FullSize)
+	return appendGiven(b, "full_sha256", s.FullHash)
+}
+
+func appendKey(b []byte, key string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, key...)
+	return append(b, `":`...)
+}
+
+func appendText(b []byte, key, text string) []byte { return appendString(appendKey(b, key), text) }
+
+// appendGiven leaves out an empty text, appendKnown a zero.
+func appendGiven(b []byte, key, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return appendText(b, key, text)
+}
+
+func appendKnown(b []byte, key string, n int64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendInt(appendKey(b, key), n, 10)
+}
+
+func appendTexts(b []byte, key string, list []*string) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = appendKey(b, key)
+	for i, s := range list {
+		b = append(b, "[,"[min(i, 1)])
+		if s == nil {
+			b = append(b, "null"...)
+		} else {
+			b = appendString(b, *s)
+		}
+	}
+	return append(b, ']')
+}
+
+// appendString appends a JSON string. What needs no escape, which is nearly all, is
+// copied; the rest is left to encoding/json.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			text, _ := marshal(s) // a string always can be
+			return append(b, text...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
