@@ -174,7 +174,7 @@ func (s *Server) accept(ctx, background context.Context, ln net.Listener) error 
 		if err != nil {
 			return fmt.Errorf("accept database connections: %w", err)
 		}
-		s.running.Go(func() { s.handle(background, conn) })
+		s.running.Go(func() { s.handle(ctx, background, conn) })
 	}
 }
 

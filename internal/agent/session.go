@@ -71,8 +71,9 @@ type session struct {
 	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }
 
-// handle serves one connection, TLS not yet begun, until it is over.
-func (s *Server) handle(ctx context.Context, raw net.Conn) {
+// handle serves one connection, TLS not yet begun, until it is over. It is admitted
+// while serving lasts; a session ends in its own way after that.
+func (s *Server) handle(serving, ctx context.Context, raw net.Conn) {
 	if hello, ok := portmux.HelloOf(raw); ok && !hello.Kind.TLS() {
 		s.handlePlain(ctx, raw)
 		return
@@ -84,13 +85,13 @@ func (s *Server) handle(ctx context.Context, raw net.Conn) {
 		offers: make(chan offer, 1), limitsChanged: make(chan struct{}, 1),
 	}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
-	sess.run(ctx)
+	sess.run(serving, ctx)
 }
 
 // run is the life of a session. Whatever was begun is finished, in whatever step
 // it went wrong.
-func (s *session) run(ctx context.Context) {
-	err := s.guard(func() error { return s.admit(ctx) })
+func (s *session) run(serving, ctx context.Context) {
+	err := s.guard(func() error { return s.admit(serving, ctx) })
 	if err == nil && s.startup == nil {
 		return // a cancel request, which is done
 	}

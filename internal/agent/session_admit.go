@@ -30,17 +30,23 @@ const (
 )
 
 // admit finishes TLS, verifies the user certificate and reads the start-up
-// message. A cancel request is served here and leaves s.startup nil.
-func (s *session) admit(ctx context.Context) error {
+// message. A cancel request is served here and leaves s.startup nil. When serving
+// ends, nobody is waited for who has not said yet who it is.
+func (s *session) admit(serving, ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.agent.cfg.AdmitTimeout)
 	defer cancel()
 	if err := s.conn.SetDeadline(time.Now().Add(s.agent.cfg.AdmitTimeout)); err != nil {
 		return err
 	}
+	stop := context.AfterFunc(serving, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if err := s.conn.HandshakeContext(ctx); err != nil {
 		return &silent{fmt.Errorf("TLS with the client: %w", err)}
 	}
 	startup, err := s.readStartup()
+	if err != nil && serving.Err() != nil {
+		return endShutdown()
+	}
 	if err != nil {
 		return err
 	}
@@ -51,6 +57,9 @@ func (s *session) admit(ctx context.Context) error {
 	s.startup = startup
 	if err := s.proveIdentity(); err != nil {
 		return err
+	}
+	if !stop() {
+		return endShutdown()
 	}
 	portmux.Admit(s.conn)
 	return s.conn.SetDeadline(time.Time{})

@@ -1,7 +1,9 @@
 package agent_test
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +48,31 @@ func TestShutdownEndsSessionsProperly(t *testing.T) {
 	}
 	if events := env.Audit(t, of("", "TDB01I")); len(events) != 3 {
 		t.Errorf("%d sessions ended on record", len(events))
+	}
+}
+
+// TestShutdownWaitsForNobodyUnknown: a peer that is silent reads why it is hung up on,
+// without the time that it would have had.
+func TestShutdownWaitsForNobodyUnknown(t *testing.T) {
+	t.Parallel()
+	env := testenv.Start(t, testenv.Options{NoServer: true})
+	conn, err := (&tls.Dialer{Config: &tls.Config{
+		InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, NextProtos: []string{"postgresql"},
+	}}).DialContext(t.Context(), "tcp", env.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answer := make([]byte, 1)
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f}); err != nil { // SSLRequest
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, answer); err != nil || answer[0] != 'N' {
+		t.Fatalf("answered %q, %v", answer, err)
+	}
+	env.Stop(t)
+	if last, err := io.ReadAll(conn); err != nil || !contains(string(last), "57P01", "shutting down") {
+		t.Errorf("the last words are %q, %v", last, err)
 	}
 }
 
