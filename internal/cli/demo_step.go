@@ -48,7 +48,7 @@ func (d *demoRun) play(ctx context.Context) error {
 		d.shell.heading(s.title)
 		for _, step := range s.steps {
 			err := d.show(ctx, step)
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.Is(err, syscall.EPIPE) { // a reader that is gone may be noticed before its signal
 				d.tell("\ninterrupted: removing everything")
 				return errDemoInterrupted
 			}
