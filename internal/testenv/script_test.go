@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ func TestScripts(t *testing.T) {
 					return os.Mkdir(home, 0o700)
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"postgres": s.start, "server-certificate": s.certificate, "ready": ready, "dba": s.dba, "dba-until": s.dbaUntil,
+					"postgres": s.start, "server-certificate": s.certificate, "ready": ready, "dba": s.dba, "dba-until": s.dbaUntil, "until": until,
 				},
 			})
 		})
@@ -123,6 +124,20 @@ func (s *scriptServer) dbaUntil(ts *testscript.TestScript, _ bool, args []string
 		}
 	}
 	ts.Fatalf("%s answers %q, not %q", sql, got, want)
+}
+
+// until runs a command until its output matches a regular expression.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	want, command := regexp.MustCompile(args[0]), args[1:]
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if err := ts.Exec(command[0], command[1:]...); err != nil {
+			ts.Fatalf("%s: %v", command, err)
+		}
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%s prints nothing like %s", command, want)
 }
 
 // ready waits for a gateway.
