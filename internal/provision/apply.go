@@ -98,6 +98,12 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 		b.check(t.want.user, t.want.roles, t.guard)
 		steps = steps[1:]
 	}
+	if t.guard != nil && len(steps) > 1 && steps[0].action == comment {
+		// What the steps were made for may be out of date: it is judged between lock and change.
+		t.add(&b, steps[:1])
+		b.check(t.want.user, t.want.roles, t.guard)
+		steps = steps[1:]
+	}
 	t.add(&b, steps)
 	if !t.settle {
 		b.observe(t.want.user, t.want.roles, &have)
