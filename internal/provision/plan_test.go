@@ -253,6 +253,7 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 			user: "alice", login: rapid.Bool().Draw(t, "want login"),
 			keepRoles: rapid.Bool().Draw(t, "keep roles"), drop: rapid.Bool().Draw(t, "drop"),
 		}
+		want.chosen = want.login && rapid.Bool().Draw(t, "chosen")
 		want.replication = want.login && rapid.Bool().Draw(t, "want replication")
 		want.roles = slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID[string]).Draw(t, "want roles")))
 
@@ -263,6 +264,9 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 		}
 		if !s.sealed(want) {
 			checkAccount(t, after.Account, over, want)
+		}
+		if was := s.Account.chosen() && (want.keepRoles || s.Account.Login && want.login); after.Account.chosen() != (want.chosen || was) {
+			t.Fatalf("plan %q leads to the comment %q from %q", texts(steps), after.Account.Comment, s.Account.Comment)
 		}
 		if !want.keepRoles {
 			checkMemberships(t, after.Account.Memberships, over.memberships, want.roles)
@@ -281,7 +285,7 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 func checkAccount(t *rapid.T, got account, over beyond, want target) {
 	powers := got.Attributes
 	powers.Replication = powers.Replication != want.replication // what differs
-	if got.Login != want.login || !got.Inherit || (got.Comment == dropMarker) != want.drop || got.ConnLimit != unlimited || got.Password.Dated && !got.Password.Open ||
+	if got.Login != want.login || !got.Inherit || got.dropped() != want.drop || want.chosen && !got.chosen() || got.ConnLimit != unlimited || got.Password.Dated && !got.Password.Open ||
 		(powers == attributes{}) != (len(over.powers) == 0) || len(got.Settings) != len(over.settings) {
 		t.Fatalf("the plan leads to %+v", got)
 	}
@@ -317,7 +321,7 @@ func drawAccount(t *rapid.T, version int, names []string) account {
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	a := account{
 		OID: 1, Managed: true, Login: flag("login"), Inherit: flag("inherit"),
-		Comment:    rapid.SampledFrom([]string{"", "somebody's", dropMarker}).Draw(t, "comment"),
+		Comment:    rapid.SampledFrom([]string{"", "somebody's", dropMarker, chosenMarker, dropChosenMarker}).Draw(t, "comment"),
 		Attributes: drawAttributes(t, ""), ConnLimit: rapid.IntRange(-1, 1).Draw(t, "limit"),
 	}
 	if a.Password.Dated = flag("dated"); a.Password.Dated {
