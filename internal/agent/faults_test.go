@@ -51,6 +51,8 @@ func TestFaultsOnTheWay(t *testing.T) {
 						// Nobody can know; the idle limit ends it.
 					case name == "silence":
 						_ = conn.PgConn().Conn().Close() // the person gives up
+						env.AwaitAudit(t, 1, of(s.name, "TDB01I"))
+						s.way.cut() // the admin's connections were silenced too
 					case name == "end to near" && side == "client":
 						<-ended // the client notices, and can still say goodbye
 						testenv.Close(t, conn)

@@ -48,6 +48,10 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
+			if warm {
+				// It may have been cut off without a word, and the others with it.
+				s.pool.closeIdle(ctx, time.Now())
+			}
 			return tooLate(err)
 		case broken && warm:
 			// The server was restarted, or a firewall forgot the connection: the others are no better.

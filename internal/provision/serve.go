@@ -16,6 +16,9 @@ const (
 	// settling is how long after its start a Server sweeps every second: of sessions
 	// that a crash cut off, some backends notice only then.
 	settling = 15 * time.Second
+	// sweepTimeout bounds one sweep, which may meet a connection that was cut off
+	// without a word. What it leaves is found by the next.
+	sweepTimeout = 30 * time.Second
 	// betweenSweeps keeps sessions that fail in a row from causing a sweep each.
 	betweenSweeps = time.Second
 )
@@ -69,7 +72,9 @@ func (s *Server) rest(ctx context.Context, pause time.Duration, wake <-chan stru
 // sweepOnce sweeps, reports, and tells whether nothing is left that another
 // sweep could do soon.
 func (s *Server) sweepOnce(ctx context.Context) bool {
-	outcomes, err := s.Sweep(ctx)
+	limited, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	outcomes, err := s.Sweep(limited)
 	if ctx.Err() != nil {
 		return true
 	}
