@@ -2,11 +2,15 @@ package agent_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/rdstest"
 	"github.com/postern-db/postern/internal/resource"
 	"github.com/postern-db/postern/internal/testenv"
@@ -59,8 +63,15 @@ func TestDiscoveredSeedFlow(t *testing.T) {
 	awaitAccount(t, r.Env, "alice", disabled)
 
 	r.fake.Put(r.orders(map[string]string{"env": "prod"}))
+	proxy := alice.Proxy(t, identity.Route{Database: ordersName, DatabaseName: "postgres"})
 	testenv.Eventually(t, "automatic users are off", func() bool {
-		return contains(alice.Refused(t, ordersName, "postgres").Message+alice.Refused(t, ordersName, "postgres").Detail, "doesn't have admin user configured")
+		conn, err := testenv.TryConnect(t, proxy)
+		if err == nil {
+			testenv.Close(t, conn)
+			return false
+		}
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		return ok && contains(pg.Message+pg.Detail, "doesn't have admin user configured")
 	})
 	r.fake.Fail("DescribeDBInstances", "", "AccessDenied", -1)
 	r.fake.Remove("orders")
