@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-db/postern/internal/access"
@@ -97,6 +98,9 @@ type Server struct {
 	cancels pgwire.CancelKeys
 	guesses cancelLimiter
 
+	labels   chan struct{} // tells that labels of a database have changed; holds one
+	relabels atomic.Int64  // counts these changes
+
 	mu        sync.Mutex // guards the fields below
 	databases map[string]*database
 	sessions  map[*session]struct{}
@@ -115,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Audit == nil:
 		return nil, errors.New("agent: no audit log")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, databases: map[string]*database{}, sessions: map[*session]struct{}{}}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -52,7 +52,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		return nil, err
 	}
 	d.spares = newSpares(d.dialShown)
-	d.labels = labels{static: r.Labels(), known: make(chan struct{})}
+	d.labels = labels{static: r.Labels(), known: make(chan struct{}), changed: s.relabelled}
 	if d.unsupported = unsupported(r); d.unsupported != nil {
 		return d, nil
 	}
@@ -86,6 +86,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		ExtraRoles:      d.credentials.roles(r),
 		Scope:           s.cfg.Cluster + "/" + r.GetName(),
 		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
+		BundleNarrowed:  s.bundleNarrowed,
 		SweepInterval:   s.cfg.SweepInterval,
 		Swept:           func(o provision.Outcome) { s.swept(ctx, d, o) },
 		Frozen:          func() error { return s.frozen(r.GetName()) },

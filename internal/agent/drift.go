@@ -28,11 +28,7 @@ func (s *Server) Drift(ctx context.Context, name string) ([]api.Deviation, error
 	if err := d.labels.wait(ctx); err != nil {
 		return nil, fault.New(fault.Unavailable, "the labels of the database are not known yet")
 	}
-	survey, err := s.survey(d)
-	if err != nil {
-		return nil, err
-	}
-	deviations, err := d.provisioner.Drift(ctx, survey)
+	deviations, err := d.provisioner.Drift(ctx, s.survey(d))
 	all := make([]api.Deviation, 0, len(deviations))
 	for _, one := range deviations {
 		all = append(all, api.Deviation{
@@ -43,7 +39,7 @@ func (s *Server) Drift(ctx context.Context, name string) ([]api.Deviation, error
 }
 
 // survey returns what policy gives every user on a database.
-func (s *Server) survey(d *database) (provision.Survey, error) {
+func (s *Server) survey(d *database) provision.Survey {
 	view, _ := s.cfg.View()
 	labels := d.labels.effective()
 	var all provision.Survey
@@ -52,11 +48,7 @@ func (s *Server) survey(d *database) (provision.Survey, error) {
 		e := provision.Entitlement{User: user.GetName()}
 		if decision, ok := atMost(view, d.resource, labels, user); ok {
 			e.Roles, e.Replication = decision.DatabaseRoles, decision.Limits.AllowReplication
-			bundle, err := s.bundleWant(d, "", decision)
-			if err != nil {
-				return all, err
-			}
-			if bundle != nil {
+			if bundle := s.bundleWant(d, "", decision); bundle != nil {
 				e.Policies = []string{bundle.Key}
 				if !bundles[bundle.Key] {
 					bundles[bundle.Key] = true
@@ -66,7 +58,7 @@ func (s *Server) survey(d *database) (provision.Survey, error) {
 		}
 		all.Entitlements = append(all.Entitlements, e)
 	}
-	return all, nil
+	return all
 }
 
 // atMost returns what a user is given in a session on a database, or false for who

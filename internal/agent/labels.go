@@ -27,6 +27,10 @@ type labels struct {
 	static map[string]string
 	known  chan struct{} // closed when every command has had its first run
 
+	// changed is called when the labels are known, and when one has another value. It
+	// must not block.
+	changed func()
+
 	mu      sync.Mutex        // guards the fields below
 	results map[string]string // replaced, never changed
 }
@@ -39,6 +43,16 @@ func (l *labels) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// ready reports whether every command has had its first run.
+func (l *labels) ready() bool {
+	select {
+	case <-l.known:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -56,11 +70,16 @@ func (l *labels) effective() map[string]string {
 
 // follow runs the commands, each at once and then in its period, until ctx ends.
 func (l *labels) follow(ctx context.Context, work *sync.WaitGroup, commands map[string]resource.DynamicLabel, log *slog.Logger) {
+	if len(commands) == 0 {
+		close(l.known)
+		return
+	}
 	var first sync.WaitGroup
 	first.Add(len(commands))
 	work.Go(func() {
 		first.Wait()
 		close(l.known)
+		l.changed()
 	})
 	for _, name := range slices.Sorted(maps.Keys(commands)) {
 		command := commands[name]
@@ -100,14 +119,25 @@ func (l *labels) run(ctx context.Context, name string, command []string, log *sl
 		}
 		return
 	}
+	if l.set(name, strings.TrimSpace(out.String())) && l.ready() {
+		l.changed()
+	}
+}
+
+// set notes the value of a label and reports whether it had another one.
+func (l *labels) set(name, value string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if before, ok := l.results[name]; ok && before == value {
+		return false
+	}
 	next := maps.Clone(l.results)
 	if next == nil {
 		next = map[string]string{}
 	}
-	next[name] = strings.TrimSpace(out.String())
+	next[name] = value
 	l.results = next
+	return true
 }
 
 // limitedWriter keeps the first bytes and takes the rest without keeping it.

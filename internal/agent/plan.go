@@ -70,10 +70,7 @@ func (s *Server) plan(ctx context.Context, d *database, user *resource.User, dbn
 	if err := s.frozen(d.resource.GetName()); err != nil {
 		return out, err
 	}
-	bundle, err := s.bundleWant(d, dbname, decision)
-	if err != nil {
-		return out, err
-	}
+	bundle := s.bundleWant(d, dbname, decision)
 	want := wantOf(decision, dbname)
 	want.Chosen = chosen
 	p, err := d.provisioner.Preview(ctx, want, bundle, s.origins(d, user, decision))

@@ -83,8 +83,8 @@ func endNarrowed(lost []string) *pgwire.Error {
 func endNarrowedObjects() *pgwire.Error {
 	return &pgwire.Error{
 		Severity: pgwire.SeverityFatal, Code: "57P01",
-		Message: "terminating connection because object permissions were taken away",
-		Hint:    "Connect again to go on with the object permissions that are left.",
+		Message: "terminating connection because object permissions were taken away that it could have gone on to use",
+		Hint:    "Connect again to go on with the permissions that are left.",
 	}
 }
 

@@ -78,8 +78,29 @@ func (s *Server) followResources(ctx context.Context) {
 			return
 		case <-newer:
 		case <-found:
+		case <-s.labels:
 		}
 	}
+}
+
+// relabelled has what depends on labels decided on again.
+func (s *Server) relabelled() {
+	s.relabels.Add(1)
+	select {
+	case s.labels <- struct{}{}:
+	default: // asked already
+	}
+}
+
+// current returns the database that is served now in the place of the one with
+// which a session began, or that one where none is, or its labels are not known yet.
+func (s *Server) current(began *database) *database {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.databases[began.resource.GetName()]; ok && d.labels.ready() {
+		return d
+	}
+	return began
 }
 
 // refresh serves what the configuration and the resources name now, and gives up
@@ -173,11 +194,11 @@ func (s *Server) Unserved(r *resource.Database) string {
 	return ""
 }
 
-// giveUp stops the background work of a database at once, and the rest when its
-// last session has released its database user.
+// giveUp stops a database when its last session has released its database user. Until
+// then its bundles follow policy.
 func (s *Server) giveUp(ctx context.Context, d *database) {
-	d.stop()
 	d.sessions.Wait()
+	d.stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	if err := d.close(ctx); err != nil {

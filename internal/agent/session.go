@@ -36,8 +36,9 @@ type session struct {
 	startup  *pgwire.Startup
 	// authorize
 	database *database
-	admitted bool // the decision stands, and counts against max_connections; guarded by agent.mu
-	view     View // what the decision was made on
+	admitted bool  // the decision stands, and counts against max_connections; guarded by agent.mu
+	view     View  // what the decision was made on
+	relabels int64 // and after how many changes of labels
 	decision access.Decision
 	started  time.Time
 
@@ -60,13 +61,14 @@ type session struct {
 	recording  context.Context    // under which statements are recorded
 	subject    audit.Session      // of their events, prepared
 
-	offers chan offer // what policy gives while the session runs; holds one
+	offers    chan access.Decision // what policy says now, where it gives something else; holds one
+	unsettled chan struct{}        // asks whether the session holds on to what its bundle has lost; holds one
 
 	limitsChanged chan struct{} // holds one value when limits is new
 
 	mu     sync.Mutex // guards the fields below
 	limits access.Limits
-	given  *offer // what the session was given; nil before it was
+	held   *holding // what the session was given; nil before it was
 	ending *pgwire.Error
 	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }
@@ -82,7 +84,7 @@ func (s *Server) handle(serving, ctx context.Context, raw net.Conn) {
 	defer conn.Close()
 	sess := &session{
 		agent: s, id: newID(), conn: conn, accepted: time.Now(),
-		offers: make(chan offer, 1), limitsChanged: make(chan struct{}, 1),
+		offers: make(chan access.Decision, 1), unsettled: make(chan struct{}, 1), limitsChanged: make(chan struct{}, 1),
 	}
 	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
 	sess.run(serving, ctx)

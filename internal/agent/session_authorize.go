@@ -33,6 +33,7 @@ func (s *session) decide(ctx context.Context) (err error) {
 	}
 	for admitted := false; !admitted; {
 		s.view, _ = s.agent.cfg.View()
+		s.relabels = s.agent.relabels.Load()
 		if s.decision, err = s.evaluate(s.view, s.database); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (s *session) forward(ctx context.Context) error {
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchLimits(ctx, relay) })
 	if s.lease != nil {
-		watch.Go(func() { s.takeOffers(ctx) })
+		watch.Go(func() { s.followPolicy(ctx) })
 	}
 	if s.anchor != nil {
 		watch.Go(func() { s.watchAnchor(ctx) })

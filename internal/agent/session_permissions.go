@@ -17,42 +17,36 @@ import (
 
 // bundleWant returns the bundle that a decision needs in a logical database, or
 // nil: without an entry that allows something there is nothing to give.
-func (s *Server) bundleWant(d *database, dbname string, decision access.Decision) (*provision.BundleWant, error) {
+func (s *Server) bundleWant(d *database, dbname string, decision access.Decision) *provision.BundleWant {
 	entries := decision.Permissions
 	if !slices.ContainsFunc(entries, func(p access.Permission) bool { return p.Effect == access.EffectAllow }) {
-		return nil, nil
-	}
-	key, err := permissionsKey(entries)
-	if err != nil {
-		return nil, err
+		return nil
 	}
 	return &provision.BundleWant{
 		Database: dbname,
-		Key:      key,
+		Key:      permissionsKey(entries),
 		Roles:    rolesOf(entries),
 		Policy:   s.objectPolicy(d, entries),
 		Warn:     decision.Limits.OnMissingGrant == resource.MissingGrantWarn,
-	}, nil
+	}
 }
 
 // prepareBundle makes sure that there is a bundle with the object permissions of
 // the decision.
 func (s *session) prepareBundle(ctx context.Context) (err error) {
-	s.bundle, err = s.makeBundle(ctx, s.decision.Permissions)
+	s.bundle, err = s.bundleOf(ctx, s.decision)
 	return err
 }
 
-// makeBundle returns a bundle that holds what the entries give; nil without an
-// entry that allows something.
-func (s *session) makeBundle(ctx context.Context, entries []access.Permission) (*provision.Bundle, error) {
+// bundleOf returns the bundle of a decision, made or brought up to date, or nil where
+// it needs none.
+func (s *session) bundleOf(ctx context.Context, d access.Decision) (*provision.Bundle, error) {
 	if s.replication() == access.PhysicalReplication {
 		return nil, nil // it has no use for objects
 	}
-	decision := s.decision
-	decision.Permissions = entries
-	want, err := s.agent.bundleWant(s.database, s.startup.Database(), decision)
-	if err != nil || want == nil {
-		return nil, err
+	want := s.agent.bundleWant(s.database, s.startup.Database(), d)
+	if want == nil {
+		return nil, nil
 	}
 	bundle, err := s.database.provisioner.Bundle(ctx, *want)
 	if err != nil {
@@ -67,23 +61,6 @@ func (s *session) makeBundle(ctx context.Context, entries []access.Permission) (
 	return bundle, nil
 }
 
-// switchBundle gives the account another bundle while the session runs.
-func (s *session) switchBundle(ctx context.Context, entries []access.Permission) error {
-	next, err := s.makeBundle(ctx, entries)
-	if err != nil {
-		return err
-	}
-	if err := s.lease.SwitchBundle(ctx, roleOf(next)); err != nil {
-		if next != nil {
-			next.Release()
-		}
-		return err
-	}
-	s.releaseBundle()
-	s.bundle = next
-	return nil
-}
-
 // roleOf is the role that holds the object permissions, or "".
 func roleOf(b *provision.Bundle) string {
 	if b == nil {
@@ -91,36 +68,6 @@ func roleOf(b *provision.Bundle) string {
 	}
 	return b.Role()
 }
-
-// sameObjects reports whether entries give the same.
-func sameObjects(a, b []access.Permission) bool {
-	x, errX := permissionsKey(a)
-	y, errY := permissionsKey(b)
-	return errX == nil && errY == nil && x == y
-}
-
-// takesObjects reports whether the entries of policy may give less than they did: not
-// all that allowed is still there, or something that denies is new.
-func takesObjects(before, now []access.Permission) bool {
-	lacks := func(some, all []access.Permission, effect access.Effect) bool {
-		return slices.ContainsFunc(some, func(p access.Permission) bool {
-			return p.Effect == effect && !slices.ContainsFunc(all, func(q access.Permission) bool { return covers(q, p) })
-		})
-	}
-	return lacks(before, now, access.EffectAllow) || lacks(now, before, access.EffectDeny)
-}
-
-// covers reports whether an entry selects the same objects as another one, with the
-// same effect, and at least its permissions.
-func covers(all, some access.Permission) bool {
-	permissions := append(slices.Clone(all.Permissions), some.Permissions...)
-	both := access.Permission{Effect: some.Effect, Match: some.Match, Permissions: permissions}
-	return sameObjects([]access.Permission{both}, []access.Permission{all})
-}
-
-// mayBecomeBundles reports whether the session may have used SET ROLE with its
-// bundle, whose rights it would go on to have.
-func (s *session) mayBecomeBundles() bool { return s.database.traits.major.Load() < 16 }
 
 // releaseBundle gives the bundle back, after the account.
 func (s *session) releaseBundle() {
@@ -132,9 +79,10 @@ func (s *session) releaseBundle() {
 
 // objectPolicy answers what the entries give now, with import rules and labels as
 // they are when it is asked.
-func (s *Server) objectPolicy(d *database, entries []access.Permission) func() provision.ObjectPolicy {
+func (s *Server) objectPolicy(began *database, entries []access.Permission) func() provision.ObjectPolicy {
 	return func() provision.ObjectPolicy {
 		view, _ := s.cfg.View()
+		d := s.current(began)
 		policy, labels := view.Decisions(), d.labels.effective()
 		return provision.ObjectPolicy{
 			Revision: objectRevision{policy: policy, labels: labelsKey(labels)},
@@ -161,22 +109,27 @@ func labelsKey(labels map[string]string) string {
 
 // permissionsKey stands for what the entries give, whatever roles they come from
 // and in whatever order they are.
-func permissionsKey(entries []access.Permission) (string, error) {
+func permissionsKey(entries []access.Permission) string {
 	var keys []string
 	for _, e := range entries {
-		permissions := make([]string, len(e.Permissions))
-		for i, p := range e.Permissions {
-			permissions[i] = strings.ToUpper(strings.TrimSpace(p))
-		}
-		slices.Sort(permissions)
-		key, err := json.Marshal(access.Permission{Effect: e.Effect, Match: e.Match, Permissions: slices.Compact(permissions)})
-		if err != nil {
-			return "", fmt.Errorf("encode object permissions: %w", err)
-		}
-		keys = append(keys, string(key))
+		keys = append(keys, entryKey(e))
 	}
 	slices.Sort(keys)
-	return strings.Join(slices.Compact(keys), "\n"), nil
+	return strings.Join(slices.Compact(keys), "\n")
+}
+
+// entryKey stands for what one entry gives or takes, whatever role it comes from.
+func entryKey(e access.Permission) string {
+	permissions := make([]string, len(e.Permissions))
+	for i, p := range e.Permissions {
+		permissions[i] = strings.ToUpper(strings.TrimSpace(p))
+	}
+	slices.Sort(permissions)
+	key, err := json.Marshal(access.Permission{Effect: e.Effect, Match: e.Match, Permissions: slices.Compact(permissions)})
+	if err != nil {
+		panic(err) // texts and lists of texts always have a JSON form
+	}
+	return string(key)
 }
 
 // rolesOf returns the roles that the entries come from, sorted.

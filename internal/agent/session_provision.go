@@ -32,7 +32,7 @@ func (s *session) provision(ctx context.Context) error {
 		return err
 	}
 	s.lease, s.account = lease, lease.User()
-	s.hold(offer{s.decision.DatabaseRoles, s.decision.Permissions})
+	s.hold(s.decision.DatabaseRoles, s.decision.DatabaseRoles, s.decision.Permissions)
 	s.userCreated(ctx, lease, nil)
 	return nil
 }

@@ -29,7 +29,7 @@ func (s *Server) followBundles(ctx context.Context) {
 		if s.frozen() == nil {
 			nextRound = s.followOnce(ctx, nextRound)
 		}
-		s.rest(ctx, s.cfg.BundleInterval, nil)
+		s.rest(ctx, s.cfg.BundleInterval, s.follow)
 	}
 }
 

@@ -31,6 +31,7 @@ type bundleEntry struct {
 	lastUse time.Time
 	wanted  BundleWant // of the newest session
 	state   *verified  // nil: not known
+	last    *verified  // the last state that was known
 	failure string     // of the last background check, so that it is reported once
 }
 
@@ -70,6 +71,16 @@ func (b *bundles) setVerified(e *bundleEntry, v *verified) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.state = v
+	if v != nil {
+		e.last = v
+	}
+}
+
+// lastVerified returns the last known state of a bundle, which may be out of date.
+func (b *bundles) lastVerified(e *bundleEntry) *verified {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return e.last
 }
 
 // forget makes the next session look at the bundle again.
@@ -87,20 +98,24 @@ func (b *bundles) want(e *bundleEntry) BundleWant {
 	return e.wanted
 }
 
-// followed returns the bundles to be kept current, and forgets those that have
-// had no session since the time.
+// followed returns the bundles to be kept current, those with sessions first, and
+// forgets those that have had no session since the time.
 func (b *bundles) followed(since time.Time) []*bundleEntry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var all []*bundleEntry
+	var used, idle []*bundleEntry
 	maps.DeleteFunc(b.byName, func(_ string, e *bundleEntry) bool {
-		if e.uses == 0 && e.lastUse.Before(since) {
+		switch {
+		case e.uses > 0:
+			used = append(used, e)
+		case e.lastUse.Before(since):
 			return true
+		default:
+			idle = append(idle, e)
 		}
-		all = append(all, e)
 		return false
 	})
-	return all
+	return append(used, idle...)
 }
 
 // known reports whether sessions here use the bundle, or did not long ago.

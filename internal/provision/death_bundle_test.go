@@ -34,7 +34,10 @@ func bundleDeaths() []bundleDeath {
 			want.Bundle = former.Role()
 			l := activate(t, s, want)
 			next := bundle(t, s, w.bundleWant(key, readTables("app")))
-			return func() error { return l.SwitchBundle(t.Context(), next.Role()) }
+			return func() error {
+				_, err := l.Converge(t.Context(), want.Roles, next.Role())
+				return err
+			}
 		}, false},
 		{"drop", func(t *testing.T, w *world, s *provision.Server, key string) func() error {
 			b, err := w.agent(t).Bundle(t.Context(), w.bundleWant(key, readTables("app")))

@@ -215,7 +215,7 @@ func TestRandomDrift(t *testing.T) {
 				w.exec(t, "ALTER ROLE %s NOLOGIN NOINHERIT CREATEDB BYPASSRLS", alice)
 			}
 			wanted := roles[:rnd.IntN(4)]
-			if ok, err := first.Converge(t.Context(), wanted); !ok || err != nil {
+			if ok, err := first.Converge(t.Context(), wanted, ""); !ok || err != nil {
 				t.Fatalf("converge: %t, %v", ok, err)
 			}
 			w.check(t, "after drift", alice, active(wanted...))

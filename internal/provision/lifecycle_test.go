@@ -82,7 +82,7 @@ func TestRolesChangeInPlace(t *testing.T) {
 		first := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
 		conn := w.login(t, alice)
 
-		if ok, err := first.Converge(t.Context(), []string{w.name("writer")}); !ok || err != nil {
+		if ok, err := first.Converge(t.Context(), []string{w.name("writer")}, ""); !ok || err != nil {
 			t.Fatalf("converge: %t, %v", ok, err)
 		}
 		w.check(t, "policy has changed", alice, active(w.name("writer")))
@@ -111,7 +111,7 @@ func TestOtherRolesUseASibling(t *testing.T) {
 		}
 		w.check(t, "the own account", alice, active(w.name("reader"), w.name("writer")))
 		w.check(t, "the sibling", beside.User(), active(w.name("reader")))
-		if ok, err := beside.Converge(t.Context(), nil); ok || err != nil {
+		if ok, err := beside.Converge(t.Context(), nil, ""); ok || err != nil {
 			t.Errorf("a sibling was converged: %t, %v", ok, err)
 		}
 		alone := w.want(alice, provision.Keep)

@@ -58,6 +58,9 @@ type Config struct {
 	// activations fail with it, releases and sweeps leave everything as it is, and
 	// running sessions go on.
 	Frozen func() error
+	// BundleNarrowed, if set, is called when a bundle has been found or made to hold
+	// less than before: see [Lease.Lingers]. It must not block.
+	BundleNarrowed func(role string)
 	// Log receives what nobody waits for. Default: discarded.
 	Log *slog.Logger
 }
@@ -72,6 +75,7 @@ type Server struct {
 	bundles  *bundles
 	backlog  backlog
 	wake     chan struct{} // asks Serve for a sweep soon
+	follow   chan struct{} // asks Serve to compare bundles with policy soon
 }
 
 // New checks cfg and returns a Server. It connects to nothing.
@@ -103,7 +107,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), bundles: newBundles(), wake: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), bundles: newBundles(), wake: make(chan struct{}, 1), follow: make(chan struct{}, 1)}
 	s.pool = newPool(s.connect, cfg.MaxConns)
 	return s, nil
 }
@@ -143,6 +147,15 @@ func (s *Server) frozen() error {
 func (s *Server) sweepSoon() {
 	select {
 	case s.wake <- struct{}{}:
+	default: // asked already
+	}
+}
+
+// PolicyChanged has Serve compare the bundles in use with policy at once. Without
+// Serve nothing happens.
+func (s *Server) PolicyChanged() {
+	select {
+	case s.follow <- struct{}{}:
 	default: // asked already
 	}
 }

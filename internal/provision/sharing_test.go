@@ -178,7 +178,7 @@ func TestChosenRolesStay(t *testing.T) {
 			l := activate(t, agent, chosen)
 			theirs := w.login(t, alice)
 			establish(t, l, theirs.PgConn())
-			if ok, err := whole.Converge(t.Context(), both); ok || err != nil {
+			if ok, err := whole.Converge(t.Context(), both, ""); ok || err != nil {
 				t.Errorf("chosen %s: converged %t, %v", what, ok, err)
 			}
 			w.check(t, "chosen "+what, alice, active(w.name("reader")))
@@ -189,7 +189,7 @@ func TestChosenRolesStay(t *testing.T) {
 		release(t, whole, provision.Deactivated)
 
 		whole = activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-		if ok, err := whole.Converge(t.Context(), both); !ok || err != nil {
+		if ok, err := whole.Converge(t.Context(), both, ""); !ok || err != nil {
 			t.Errorf("nobody chooses any more: converged %t, %v", ok, err)
 		}
 		release(t, whole, provision.Deactivated)
