@@ -95,6 +95,7 @@ type Server struct {
 	now     func() time.Time
 	host    *ca.Leaf
 	clients *clientCertificates
+	metrics *metrics
 	cancels pgwire.CancelKeys
 	guesses cancelLimiter
 
@@ -119,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Audit == nil:
 		return nil, errors.New("agent: no audit log")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, metrics: newMetrics(), databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -12,6 +12,8 @@ import (
 const (
 	healthInterval = 30 * time.Second
 	healthTimeout  = 5 * time.Second
+
+	statusHealthy = "healthy"
 )
 
 func (d *database) healthNow() api.DatabaseHealth {
@@ -26,7 +28,7 @@ func (d *database) watchHealth(ctx context.Context, now func() time.Time) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	for {
-		h := api.DatabaseHealth{Name: d.resource.GetName(), Status: "healthy", Checked: now().UTC()}
+		h := api.DatabaseHealth{Name: d.resource.GetName(), Status: statusHealthy, Checked: now().UTC()}
 		if err := reach(ctx, d.resource.Hosts()); err != nil {
 			h.Status, h.Message = "unhealthy", err.Error()
 		}

@@ -93,7 +93,9 @@ func (s *Server) handle(serving, ctx context.Context, raw net.Conn) {
 // run is the life of a session. Whatever was begun is finished, in whatever step
 // it went wrong.
 func (s *session) run(serving, ctx context.Context) {
-	err := s.guard(func() error { return s.admit(serving, ctx) })
+	err := s.guard(func() error {
+		return s.agent.metrics.step("admit", func() error { return s.admit(serving, ctx) })
+	})
 	if err == nil && s.startup == nil {
 		return // a cancel request, which is done
 	}
@@ -107,21 +109,23 @@ func (s *session) run(serving, ctx context.Context) {
 	defer s.agent.leave(s)
 	steps, stop := s.untilEnded(ctx)
 	defer stop()
-	s.finish(ctx, s.guard(func() error { return s.steps(steps) }))
+	err = s.guard(func() error { return s.steps(steps) })
+	_ = s.agent.metrics.step("finish", func() error { s.finish(ctx, err); return nil })
 }
 
 // steps are the four steps between admission and the end.
 func (s *session) steps(ctx context.Context) error {
-	if err := s.authorize(ctx); err != nil {
+	measured := s.agent.metrics.step
+	if err := measured("authorize", func() error { return s.authorize(ctx) }); err != nil {
 		return err
 	}
 	s.recordAuthorized(ctx)
 	ahead := s.dialAhead(ctx, s.decision.DatabaseUser) // neither needs the other, so both at once
-	if err := s.provision(ctx); err != nil {
+	if err := measured("provision", func() error { return s.provision(ctx) }); err != nil {
 		ahead.discard()
 		return err
 	}
-	if err := s.connect(ctx, ahead); err != nil {
+	if err := measured("connect", func() error { return s.connect(ctx, ahead) }); err != nil {
 		return err
 	}
 	return s.forward(ctx)

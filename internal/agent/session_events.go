@@ -115,13 +115,16 @@ func (s *session) sessionEnded(ctx context.Context, err error) {
 // userCreated puts the activation of the database user on record. That the session
 // was let in, with which db roles, is being made durable meanwhile.
 func (s *session) userCreated(ctx context.Context, lease *provision.Lease, err error) {
-	s.post(ctx, audit.DatabaseUserCreate{
+	event := audit.DatabaseUserCreate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: audit.OutcomeOf(err), Username: s.account,
-	})
+	}
 	if lease != nil {
 		r := lease.Result()
+		event.Provisioned = provisioned(len(r.Statements), r.Duration)
+		s.agent.metrics.provisioned(workActivate, len(r.Statements), r.Duration)
 		s.log.Debug("database user activated", "created", r.Created, "changed", r.Changed, "took", r.Duration)
 	}
+	s.post(ctx, event)
 }
 
 // userReleased puts what became of the database user on record. While other
@@ -130,9 +133,10 @@ func (s *session) userReleased(ctx context.Context, o provision.Outcome, err err
 	if err == nil && o.Result != provision.Deactivated && o.Result != provision.Dropped {
 		return
 	}
+	s.agent.metrics.provisioned(workRelease, len(o.Statements), o.Duration)
 	s.post(ctx, audit.DatabaseUserDeactivate{
 		Session: s.next(), Database: s.auditDatabase(), Outcome: releaseOutcome(o, err),
-		Username: s.account, Delete: o.Result == provision.Dropped,
+		Username: s.account, Delete: o.Result == provision.Dropped, Provisioned: provisioned(len(o.Statements), o.Duration),
 	})
 }
 
@@ -149,7 +153,10 @@ func (s *Server) swept(ctx context.Context, d *database, o provision.Outcome) {
 	event := audit.DatabaseUserDeactivate{
 		Session: audit.Session{ServerID: s.cfg.Cluster}, Database: d.audited(),
 		Outcome: releaseOutcome(o, o.Err), Username: o.User, Delete: o.Result == provision.Dropped,
+		Provisioned: provisioned(len(o.Statements), o.Duration),
 	}
+	s.metrics.provisioned(workSweep, len(o.Statements), o.Duration)
+	s.metrics.repair(d.resource.GetName(), "account", o.Err)
 	event.DatabaseUser = o.User
 	err := s.cfg.Audit.Post(ctx, event)
 	if err != nil {
@@ -163,4 +170,9 @@ func (s *session) post(ctx context.Context, event audit.Event) {
 	if err := s.agent.cfg.Audit.Post(ctx, event); err != nil {
 		s.log.Error("event not on record", "error", fault.Chain(err))
 	}
+}
+
+// provisioned is what events say about a change in PostgreSQL.
+func provisioned(statements int, took time.Duration) audit.Provisioned {
+	return audit.Provisioned{Statements: statements, DurationMS: float64(took.Microseconds()) / 1000}
 }

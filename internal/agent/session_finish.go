@@ -96,8 +96,10 @@ func (s *session) refuse(err error) {
 	if _, mute := errors.AsType[*silent](err); mute {
 		return
 	}
+	refusal := pgwire.Refusal(s.shown(err))
+	s.agent.metrics.refuse(err, refusal.Code)
 	_ = s.conn.SetDeadline(time.Now().Add(refuseTimeout))
-	_ = pgwire.WriteError(s.conn, pgwire.Refusal(s.shown(err)))
+	_ = pgwire.WriteError(s.conn, refusal)
 	_ = pgwire.CloseClient(s.conn)
 }
 

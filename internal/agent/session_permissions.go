@@ -55,6 +55,7 @@ func (s *session) bundleOf(ctx context.Context, d access.Decision) (*provision.B
 		return nil, err
 	}
 	if r := bundle.Result(); r.Changed {
+		s.agent.metrics.provisioned(workBundle, r.Statements, r.Duration)
 		s.permissionsUpdated(ctx, r, nil)
 		s.log.Debug("bundle changed", "bundle", bundle.Role(), "created", r.Created, "statements", r.Statements, "took", r.Duration)
 	}
@@ -167,9 +168,14 @@ func (s *Server) bundleChanged(ctx context.Context, d *database, c provision.Bun
 	event.Session = audit.Session{ServerID: s.cfg.Cluster}
 	event.Database = d.audited()
 	event.DatabaseName, event.DatabaseUser = c.Database, c.User
+	what := "bundle"
 	if c.Role != "" {
 		event.Roles = []string{c.Role}
-	} else if c.Err == nil {
+	} else {
+		what = "direct grants"
+	}
+	s.metrics.repair(d.resource.GetName(), what, c.Err)
+	if c.Role == "" && c.Err == nil {
 		event.Message = "rights that had been granted directly were taken away"
 	}
 	if err := s.cfg.Audit.Post(ctx, event); err != nil {
@@ -178,7 +184,7 @@ func (s *Server) bundleChanged(ctx context.Context, d *database, c provision.Bun
 }
 
 func permissionsUpdate(r provision.BundleResult, err error) audit.PermissionsUpdate {
-	event := audit.PermissionsUpdate{Outcome: audit.OutcomeOf(err), Objects: r.Objects}
+	event := audit.PermissionsUpdate{Outcome: audit.OutcomeOf(err), Objects: r.Objects, Provisioned: provisioned(r.Statements, r.Duration)}
 	for _, name := range slices.Sorted(maps.Keys(r.Counts)) {
 		event.Permissions = append(event.Permissions, audit.PermissionCount{Permission: name, Counts: r.Counts[name]})
 	}

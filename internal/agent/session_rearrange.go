@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
+	"github.com/postern-db/postern/internal/provision"
 )
 
 // holding is what a session was given. It does not change.
@@ -73,6 +74,12 @@ func (s *session) moveBundle(ctx context.Context, held *holding, next access.Dec
 	}
 	s.releaseBundle()
 	s.bundle = bundle
+	switch {
+	case bundle == nil:
+		s.permissionsUpdated(ctx, provision.BundleResult{}, nil)
+	case !bundle.Result().Changed: // else that is on record
+		s.permissionsUpdated(ctx, bundle.Result(), nil)
+	}
 	if !changed {
 		return held.roles, nil
 	}

@@ -98,6 +98,13 @@ type PermissionsUpdate struct {
 	Outcome
 	Permissions []PermissionCount `json:"permission_summary,omitempty"`
 	Objects     map[string]int    `json:"affected_object_counts,omitempty"` // by kind of object
+	Provisioned
+}
+
+// Provisioned says what a change in PostgreSQL took.
+type Provisioned struct {
+	Statements int     `json:"statements"`
+	DurationMS float64 `json:"duration_ms"` // to the microsecond
 }
 
 // PermissionCount says on how many objects of each kind a permission is held.
@@ -116,6 +123,7 @@ type DatabaseUserCreate struct {
 	Database
 	Outcome
 	Username string `json:"username"`
+	Provisioned
 }
 
 func (e DatabaseUserCreate) name() (string, string) { return "db.user.create", e.code("TDB08") }
@@ -127,6 +135,7 @@ type DatabaseUserDeactivate struct {
 	Outcome
 	Username string `json:"username"`
 	Delete   bool   `json:"delete"` // dropped, not only disabled
+	Provisioned
 }
 
 func (e DatabaseUserDeactivate) name() (string, string) {

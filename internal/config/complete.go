@@ -129,6 +129,16 @@ func (c *Config) completeAddresses() (err error) {
 	if c.Hub.ListenAddr, err = withPort("hub.listen_addr", c.Hub.ListenAddr); err != nil {
 		return err
 	}
+	if c.MetricsAddr != "" {
+		host, _, err := net.SplitHostPort(c.MetricsAddr)
+		if err != nil {
+			return fault.Newf(fault.Invalid, "metrics_addr %q is not an address", c.MetricsAddr).WithHint("write host:port, such as 127.0.0.1:3081")
+		}
+		if host == "" {
+			return fault.Newf(fault.Invalid, "metrics_addr %q would be open to everybody", c.MetricsAddr).
+				WithHint("name the address to listen on, such as 127.0.0.1:3081")
+		}
+	}
 	if c.Hub.PublicAddr == "" {
 		return nil // the address that is really listened on, known later
 	}

@@ -18,9 +18,12 @@ const maxFile = 1 << 20
 
 // Config is the whole file.
 type Config struct {
-	Version   string    `json:"version,omitempty"`  // v1, v2 and v3 are the same to us
-	DataDir   string    `json:"data_dir,omitempty"` // state, audit log and control socket; closed to everybody but the owner
-	Log       Log       `json:"log,omitzero"`
+	Version string `json:"version,omitempty"`  // v1, v2 and v3 are the same to us
+	DataDir string `json:"data_dir,omitempty"` // state, audit log and control socket; closed to everybody but the owner
+	Log     Log    `json:"log,omitzero"`
+	// MetricsAddr is where GET /metrics is answered, to whoever asks; default: nowhere.
+	MetricsAddr string `json:"metrics_addr,omitempty"`
+
 	Hub       Hub       `json:"hub,omitzero"`
 	DBService DBService `json:"db_service,omitzero"`
 	Discovery Discovery `json:"discovery_service,omitzero"`

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/postern-db/postern/internal/access"
 )
@@ -12,6 +13,11 @@ func (c *Config) Warnings() []string {
 	var out []string
 	if _, p, _ := net.SplitHostPort(c.Hub.PublicAddr); p != "" && p != port && c.Hub.ListenAddr == everywhere {
 		out = append(out, fmt.Sprintf("hub.public_addr has port %s, but the hub listens on %s: something must forward the one to the other; else set hub.listen_addr", p, everywhere))
+	}
+	if host, _, _ := net.SplitHostPort(c.MetricsAddr); host != "" && host != "localhost" {
+		if addr, err := netip.ParseAddr(host); err != nil || !addr.IsLoopback() {
+			out = append(out, fmt.Sprintf("metrics_addr %s is not a loopback address: whoever reaches it reads the metrics, which need no login", c.MetricsAddr))
+		}
 	}
 	s := &c.DBService
 	if !*s.Enabled && len(s.Databases)+len(s.Resources) > 0 {

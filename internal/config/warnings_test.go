@@ -18,6 +18,11 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", hub, got, want)
 		}
 	}
+	for addr, warned := range map[string]bool{"127.0.0.1:3081": false, "'[::1]:3081'": false, "localhost:3081": false, "10.0.0.7:3081": true, "0.0.0.0:3081": true} {
+		if got := parse(t, "data_dir: /d\nmetrics_addr: "+addr+"\n").Warnings(); len(got) > 0 != warned {
+			t.Errorf("metrics_addr %s: got %q", addr, got)
+		}
+	}
 	for name, c := range map[string]struct{ section, want string }{
 		"nothing":               {`resources: [{labels: {env: prod}}, {labels: {"*": "*"}}]`, ""},
 		"only static ones":      {`databases: [{name: a, protocol: postgres, uri: "x:1"}]`, ""},

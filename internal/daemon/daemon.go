@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postern-db/postern/internal/agent"
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/audit"
@@ -65,6 +67,7 @@ type daemon struct {
 	agent   *agent.Server  // nil when db_service is not enabled
 	found   *aws.Discovery // of the agent; nil where it discovers nothing
 	publish *publisher     // nil where the discovery service has nothing to find
+	metrics *metricsServer // nil when they are not served
 	address string         // public
 }
 
@@ -120,13 +123,27 @@ func (d *daemon) open(ctx context.Context) error {
 		d.publish = d.newPublisher(cloud.Discovery(searches, d.cfg.Discovery.PollInterval.Std(), d.opt.Log))
 	}
 	if !*d.cfg.DBService.Enabled {
-		return nil
+		return d.openMetrics(ctx)
 	}
 	if searches := d.cfg.DBService.Searches(); len(searches) > 0 {
 		d.found = cloud.Discovery(searches, 0, d.opt.Log)
 	}
-	d.agent, err = d.newAgent(log, cloud)
-	return err
+	if d.agent, err = d.newAgent(log, cloud); err != nil {
+		return err
+	}
+	return d.openMetrics(ctx, d.agent.Metrics())
+}
+
+// openMetrics listens for requests for metrics, where the configuration wants them.
+func (d *daemon) openMetrics(ctx context.Context, more ...prometheus.Collector) (err error) {
+	if d.cfg.MetricsAddr == "" {
+		return nil
+	}
+	if d.metrics, err = listenMetrics(ctx, d.cfg.MetricsAddr, more...); err != nil {
+		return err
+	}
+	d.closes = append(d.closes, closed(d.metrics.ln))
+	return nil
 }
 
 func (d *daemon) hubConfig(state store.Store, log *audit.Log, public, control net.Listener) (hub.Config, error) {
@@ -202,6 +219,13 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	if d.publish != nil {
 		running.Go(func() { d.publish.serve(ctx) })
+	}
+	if d.metrics != nil {
+		running.Go(func() {
+			if err := d.metrics.serve(hubCtx); err != nil {
+				stopAll(fmt.Errorf("metrics: %w", err))
+			}
+		})
 	}
 	if d.agent != nil {
 		if err := d.agent.Serve(ctx, databases, d.ready); err != nil {

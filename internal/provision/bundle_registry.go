@@ -118,6 +118,13 @@ func (b *bundles) followed(since time.Time) []*bundleEntry {
 	return append(used, idle...)
 }
 
+// count returns how many bundles are known here.
+func (b *bundles) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.byName)
+}
+
 // known reports whether sessions here use the bundle, or did not long ago.
 func (b *bundles) known(name string) bool {
 	b.mu.Lock()

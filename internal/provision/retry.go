@@ -56,6 +56,7 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 		case broken && warm:
 			// The server was restarted, or a firewall forgot the connection: the others are no better.
 			s.pool.closeIdle(ctx, time.Now())
+			s.counters.retries.Add(1)
 			continue
 		case attempt == maxAttempts, errors.Is(err, errRefused) && attempt == refusedAttempts,
 			!broken && !hungUp(err) && !errors.Is(err, errRefused) && !slices.Contains(passing, codeOf(err)):
@@ -66,6 +67,7 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 		case <-ctx.Done():
 		}
 		pause = min(2*pause, longestWait)
+		s.counters.retries.Add(1)
 	}
 }
 

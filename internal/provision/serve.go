@@ -78,6 +78,7 @@ func (s *Server) sweepOnce(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
+	s.counters.sweeps.Add(1)
 	clean := err == nil
 	if err != nil {
 		s.log.Warn("sweep failed", "error", fault.Chain(err))
@@ -97,6 +98,9 @@ func (s *Server) sweepOnce(ctx context.Context) bool {
 		if s.cfg.Swept != nil {
 			s.cfg.Swept(out)
 		}
+	}
+	if !clean {
+		s.counters.failedSweeps.Add(1)
 	}
 	return clean
 }

@@ -73,6 +73,7 @@ type Server struct {
 	pool     *pool
 	accounts *accounts
 	bundles  *bundles
+	counters counters
 	backlog  backlog
 	wake     chan struct{} // asks Serve for a sweep soon
 	follow   chan struct{} // asks Serve to compare bundles with policy soon
