@@ -106,7 +106,7 @@ func summary(e testenv.Event) string {
 	for _, key := range slices.Sorted(maps.Keys(e)) {
 		switch key {
 		case "event", "code", "time", "uid", "hash", "prev", "seq", "ei", "sid", "cluster_name", "user", "user_kind", "addr.remote", "server_id",
-			"session_start", "session_stop", "duration_ms":
+			"session_start", "session_stop", "duration_ms", "statements":
 		default:
 			if !strings.HasPrefix(key, "db_") || key == "db_query" {
 				text += fmt.Sprintf(" %s=%v", key, e[key])

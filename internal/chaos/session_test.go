@@ -122,7 +122,9 @@ func (s *session) config(g *gateway, dbname string) *pgx.ConnConfig {
 	dial := cfg.DialFunc
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		raw, err := dial(ctx, network, addr)
-		s.raw = raw
+		if s.raw == nil { // pgx also dials to cancel
+			s.raw = raw
+		}
 		return raw, err
 	}
 	return cfg

@@ -41,7 +41,8 @@ func newDBUnfreeze(a *App) *cobra.Command {
 		Short: "Switch automatic users of a database on again",
 		Long: `Switch automatic users of a database on again. Accounts whose last session has ended meanwhile are released
 within seconds. For the hub's owner, on the hub's machine.`,
-		Example:           `  postern db unfreeze example`,
+		Example: `  postern db unfreeze example
+  postern db unfreeze example && postern db drift example   # what changed meanwhile`,
 		Args:              positional("DATABASE"),
 		ValidArgsFunction: a.completeServed,
 		RunE:              a.run(func(cmd *cobra.Command, args []string) error { return a.dbUnfreeze(cmd.Context(), args[0]) }),

@@ -71,7 +71,7 @@ func (s *Server) mayChange(e *entry, have state, want target, again bool) error 
 		return nil // it is drift: nobody else gives the account other roles
 	case acc.Login && again:
 		return &inUseError{} // by who has just taken it; to take it back would go on for ever
-	case acc.Login, len(acc.Memberships) > 0, acc.chosen():
+	case acc.Login, len(acc.Memberships) > 0, acc.chosen() && !want.chosen: // the note may be the one just written
 		return errAbandoned
 	}
 	return nil // it was released
