@@ -107,7 +107,7 @@ func (s *session) config(g *gateway, dbname string) *pgx.ConnConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, port, _ := strings.Cut(g.env.Address, ":")
+	host, port, _ := strings.Cut(g.address, ":")
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		t.Fatal(err)

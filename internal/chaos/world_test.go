@@ -49,6 +49,7 @@ type world struct {
 // gateway is a hub with an agent, in a process of its own.
 type gateway struct {
 	env     *testenv.Env
+	address string // of the public port, also after a restart
 	trouble trouble
 }
 
@@ -122,7 +123,7 @@ func newWorld(t *testing.T, version int, seed uint64) *world {
 	w.prepareServer()
 	first.Restart(t)
 	second := testenv.Start(t, testenv.Options{Beside: first, Process: true, Service: strings.ReplaceAll(service, "LINK", w.link.addr())})
-	w.gateways = []*gateway{{env: first}, {env: second}}
+	w.gateways = []*gateway{{env: first, address: first.Address}, {env: second, address: second.Address}}
 	w.users = first.Authority(t, ca.User, time.Now)
 	choices := w.rand("policies")
 	for i := range peopleCount {

@@ -44,7 +44,7 @@ func (s *Server) Activate(ctx context.Context, w Want) (*Lease, error) {
 		return nil, err
 	}
 	s.backlog.setDatabase(l.database)
-	if s.accounts.likely(l.entry, l.want.bundle) {
+	if !l.want.chosen && s.accounts.likely(l.entry, l.want.bundle) {
 		return l, nil // Established looks, when it matters
 	}
 	if l.result, err = l.activate(ctx); err != nil {

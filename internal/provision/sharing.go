@@ -60,8 +60,14 @@ func isBundle(m membership) bool { return m.Bundle && strings.HasPrefix(m.Role, 
 // wanted: nil, an [inUseError], or errAbandoned. again says that it had been.
 func (s *Server) mayChange(e *entry, have state, want target, again bool) error {
 	acc := have.Account
-	if !acc.exists() || !acc.Managed || want.sibling || !acc.otherRoles(want) {
+	if !acc.exists() || !acc.Managed || want.sibling {
 		return nil // the name of a sibling stands for its roles
+	}
+	if want.chosen && acc.Login && !acc.chosen() && (len(s.accounts.strangers(e, acc.Sessions)) > 0 || s.accounts.holds(e, acc.Sessions)) {
+		return &inUseError{acc.Sessions} // by sessions that may be given more: what was chosen is noted before they begin
+	}
+	if !acc.otherRoles(want) {
+		return nil
 	}
 	if pids := s.accounts.strangers(e, acc.Sessions); len(pids) > 0 {
 		return &inUseError{pids}

@@ -174,18 +174,25 @@ func TestChosenRolesStay(t *testing.T) {
 		chosen := w.want(alice, provision.Keep, w.name("reader"))
 		chosen.Chosen = true
 		both := w.names("reader", "writer")
-		for what, agent := range map[string]*provision.Server{"here": s, "elsewhere": w.agent(t)} {
-			l := activate(t, agent, chosen)
-			theirs := w.login(t, alice)
-			establish(t, l, theirs.PgConn())
-			if ok, err := whole.Converge(t.Context(), both, ""); ok || err != nil {
-				t.Errorf("chosen %s: converged %t, %v", what, ok, err)
-			}
-			w.check(t, "chosen "+what, alice, active(w.name("reader")))
-			w.logout(t, theirs)
-			release(t, l, provision.StillActive)
+		beside := activate(t, s, chosen)
+		elsewhere := activate(t, w.agent(t), chosen)
+		if beside.User() == alice || elsewhere.User() != beside.User() {
+			t.Errorf("who has chosen shares the account with who has not: %s, %s", beside.User(), elsewhere.User())
 		}
+		if ok, err := whole.Converge(t.Context(), both, ""); !ok || err != nil {
+			t.Errorf("converged: %t, %v", ok, err)
+		}
+		w.check(t, "whole", alice, active(both...))
+		w.check(t, "chosen", beside.User(), active(w.name("reader")))
 		w.logout(t, conn)
+		release(t, whole, provision.Deactivated)
+
+		first := activate(t, w.agent(t), chosen) // before anybody else
+		whole = activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
+		if ok, err := whole.Converge(t.Context(), both, ""); ok || err != nil || first.User() != whole.User() {
+			t.Errorf("converged %s: %t, %v", first.User(), ok, err)
+		}
+		w.check(t, "chosen", alice, active(w.name("reader")))
 		release(t, whole, provision.Deactivated)
 
 		whole = activate(t, s, w.want(alice, provision.Keep, w.name("reader")))

@@ -60,7 +60,7 @@ func (a *accounts) claim(w Want) (e *entry, inTheWay []uint32) {
 		return nil, inTheWay
 	}
 	e.leases++
-	if w.Chosen {
+	if w.Chosen && !w.Alone {
 		e.chosen++
 	}
 	e.set = set

@@ -128,7 +128,7 @@ func (s *Server) target(w Want) (target, error) {
 	slices.Sort(roles)
 	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group || r == BundleGroup })
 	return target{
-		user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, chosen: w.Chosen,
+		user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, chosen: w.Chosen && !w.Alone,
 		bundle: w.Bundle, place: s.place(w.DatabaseName),
 	}, nil
 }
