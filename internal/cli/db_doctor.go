@@ -11,15 +11,8 @@ import (
 	"github.com/postern-db/postern/internal/api"
 )
 
-type dbDoctorOptions struct {
-	database string
-	sql      bool
-	format   string
-}
-
 func newDBDoctor(a *App) *cobra.Command {
-	var opts dbDoctorOptions
-	cmd := &cobra.Command{
+	return a.reportCommand(&cobra.Command{
 		Use:   "doctor <database>",
 		Short: "Find what stands in the way of automatic users",
 		Long: `Log in to a database server as the admin user, as the agent does, and check it against everything that
@@ -30,40 +23,20 @@ Exit code 1 when something is found because of which sessions are refused. What 
 admin user can log in shows in the next run.`,
 		Example: `  postern db doctor example
   postern db doctor example --sql | psql -h db.example.com -U postgres`,
-		Args:              positional("DATABASE"),
-		ValidArgsFunction: a.completeServed,
-		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			opts.database = args[0]
-			return a.dbDoctor(cmd.Context(), opts)
-		}),
-	}
-	cmd.Flags().BoolVar(&opts.sql, "sql", false, "print only the SQL that repairs what is found, to be run as superuser")
-	formatFlag(cmd, &opts.format, formatText, formatJSON)
-	cmd.MarkFlagsMutuallyExclusive("sql", "format")
-	return cmd
+	}, a.dbDoctor)
 }
 
-func (a *App) dbDoctor(ctx context.Context, opts dbDoctorOptions) error {
-	if err := checkFormat(opts.format, formatText, formatJSON); err != nil {
-		return err
-	}
-	hub, err := a.control()
-	if err != nil {
-		return err
-	}
+// dbDoctor reports whether sessions are refused because of what was found.
+func (a *App) dbDoctor(ctx context.Context, hub *api.Client, opts reportOptions) (bool, error) {
 	found, err := api.DoctorDatabase().Call(ctx, hub, api.DoctorDatabaseRequest{Name: opts.database})
 	if err != nil {
-		return err
+		return false, err
 	}
+	refuses := slices.ContainsFunc(found.Findings, func(f api.Finding) bool { return f.Severity == api.SeverityError })
 	if opts.sql {
-		err = a.writeRepairs(found.Findings)
-	} else {
-		err = a.write(opts.format, found, func() error { return a.writeFindings(opts.database, found.Findings) })
+		return refuses, a.writeRepairs(found.Findings)
 	}
-	if err == nil && slices.ContainsFunc(found.Findings, func(f api.Finding) bool { return f.Severity == api.SeverityError }) {
-		err = statusError(exitFailed)
-	}
-	return err
+	return refuses, a.write(opts.format, found, func() error { return a.writeFindings(opts.database, found.Findings) })
 }
 
 // writeRepairs prints each statement once, in the order in which they run.
@@ -122,23 +95,4 @@ func (a *App) writeFindings(database string, findings []api.Finding) error {
 	}
 	_, err := a.Out.Write([]byte(b.String()))
 	return err
-}
-
-// completeServed offers the names of the databases that the hub's agents serve.
-func (a *App) completeServed(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
-	defer cancel()
-	hub, err := a.control()
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	status, err := api.Status().Call(ctx, hub, api.Empty{})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var names []string
-	for _, d := range status.Databases {
-		names = append(names, printable(d.Name))
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

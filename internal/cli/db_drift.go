@@ -12,15 +12,8 @@ import (
 	"github.com/postern-db/postern/internal/api"
 )
 
-type dbDriftOptions struct {
-	database string
-	sql      bool
-	format   string
-}
-
 func newDBDrift(a *App) *cobra.Command {
-	var opts dbDriftOptions
-	cmd := &cobra.Command{
+	return a.reportCommand(&cobra.Command{
 		Use:   "drift <database>",
 		Short: "Find managed accounts and bundles that differ from policy",
 		Long: `Compare the database users and bundles that Postern manages on a server with policy: who can log in without
@@ -32,40 +25,20 @@ machine.
 Exit code 1 when something differs. --sql prints only the SQL, for psql as superuser; read it first.`,
 		Example: `  postern db drift example
   postern db drift example --sql | psql -h db.example.com -U postgres`,
-		Args:              positional("DATABASE"),
-		ValidArgsFunction: a.completeServed,
-		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			opts.database = args[0]
-			return a.dbDrift(cmd.Context(), opts)
-		}),
-	}
-	cmd.Flags().BoolVar(&opts.sql, "sql", false, "print only the SQL that repairs what is found, to be run as superuser")
-	formatFlag(cmd, &opts.format, formatText, formatJSON)
-	cmd.MarkFlagsMutuallyExclusive("sql", "format")
-	return cmd
+	}, a.dbDrift)
 }
 
-func (a *App) dbDrift(ctx context.Context, opts dbDriftOptions) error {
-	if err := checkFormat(opts.format, formatText, formatJSON); err != nil {
-		return err
-	}
-	hub, err := a.control()
-	if err != nil {
-		return err
-	}
+// dbDrift reports whether something differs.
+func (a *App) dbDrift(ctx context.Context, hub *api.Client, opts reportOptions) (bool, error) {
 	found, err := api.DriftDatabase().Call(ctx, hub, api.DriftDatabaseRequest{Name: opts.database})
 	if err != nil {
-		return err
+		return false, err
 	}
+	differs := len(found.Deviations) > 0
 	if opts.sql {
-		err = a.writeDriftSQL(found.Deviations)
-	} else {
-		err = a.write(opts.format, found, func() error { return a.writeDrift(opts.database, found.Deviations) })
+		return differs, a.writeDriftSQL(found.Deviations)
 	}
-	if err == nil && len(found.Deviations) > 0 {
-		err = statusError(exitFailed)
-	}
-	return err
+	return differs, a.write(opts.format, found, func() error { return a.writeDrift(opts.database, found.Deviations) })
 }
 
 func (a *App) writeDrift(database string, deviations []api.Deviation) error {
