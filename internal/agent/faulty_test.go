@@ -17,8 +17,9 @@ type faulty struct {
 	pause atomic.Int64 // time.Duration
 	size  atomic.Int64
 
-	mu    sync.Mutex // guards the field below
+	mu    sync.Mutex // guards the fields below
 	links []*link
+	over  bool // a link that comes now is cut at once
 }
 
 // link is one connection on the way.
@@ -40,6 +41,9 @@ func newFaulty(t *testing.T, target string) *faulty {
 	var links sync.WaitGroup
 	t.Cleanup(func() {
 		l.Close()
+		f.mu.Lock()
+		f.over = true
+		f.mu.Unlock()
 		f.cut()
 		links.Wait()
 	})
@@ -57,6 +61,10 @@ func newFaulty(t *testing.T, target string) *faulty {
 			k := &link{near: near.(*net.TCPConn), far: far.(*net.TCPConn), frozen: make(chan struct{})}
 			f.mu.Lock()
 			f.links = append(f.links, k)
+			if f.over {
+				k.near.Close()
+				k.far.Close()
+			}
 			f.mu.Unlock()
 			links.Go(func() { f.carry(k, k.near, k.far) })
 			links.Go(func() { f.carry(k, k.far, k.near) })
