@@ -24,13 +24,15 @@ type transaction struct {
 	look bool
 	// settle looks, and waits for the logins under way before anything is changed.
 	settle bool
-	// guard, if set, looks at each state observed under the lock, beginning with the
-	// one before anything is changed, and stops the transaction by returning an error.
+	// guard, if set, looks at what is found under the lock, before anything is
+	// changed, and stops the transaction by returning an error. What it would see
+	// afterwards is this transaction's own work.
 	guard func(state) error
 	// finally, if set, runs when the account is as wanted, before the commit.
 	finally func(context.Context) error
 
-	done []statement // everything carried out
+	judged bool        // guard has let the transaction pass
+	done   []statement // everything carried out
 }
 
 // run leads the account from have, which may be out of date, to what is wanted.
@@ -63,10 +65,11 @@ func (t *transaction) rounds(ctx context.Context, steps []statement) error {
 		return err
 	}
 	for range maxRounds {
-		if t.guard != nil {
+		if t.guard != nil && !t.judged {
 			if err := t.guard(have); err != nil {
 				return err
 			}
+			t.judged = true
 		}
 		steps, over := plan(have, t.want)
 		if err := t.s.check(have, t.want, steps, over); err != nil {
@@ -96,13 +99,7 @@ func (t *transaction) first(ctx context.Context, steps []statement) (have state,
 		// What the steps were made for may be out of date: it is judged between lock and change.
 		t.add(&b, steps[:1])
 		b.check(t.want.user, t.want.roles, t.guard)
-		steps = steps[1:]
-	}
-	if t.guard != nil && len(steps) > 1 && steps[0].action == comment {
-		// What the steps were made for may be out of date: it is judged between lock and change.
-		t.add(&b, steps[:1])
-		b.check(t.want.user, t.want.roles, t.guard)
-		steps = steps[1:]
+		steps, t.judged = steps[1:], true
 	}
 	t.add(&b, steps)
 	if !t.settle {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +50,8 @@ func newWorld(t testing.TB, pg *pgtest.Server, admin string) *world {
 // ensureAdmins makes the admins and the group, whichever test comes first.
 func (w *world) ensureAdmins(t testing.TB) {
 	t.Helper()
-	w.exec(t, "SELECT pg_advisory_lock(1)")
+	admins.Lock() // an advisory lock of PostgreSQL would hold in this database only
+	defer admins.Unlock()
 	for _, role := range []string{limitedAdmin + " LOGIN CREATEROLE", superAdmin + " LOGIN SUPERUSER", `"` + provision.Group + `" NOLOGIN`, `"` + provision.BundleGroup + `" NOLOGIN`} {
 		_, err := w.dba.Exec(t.Context(), "CREATE ROLE "+role)
 		if code := pgCode(err); err != nil && code != "42710" && code != "23505" {
@@ -58,10 +60,13 @@ func (w *world) ensureAdmins(t testing.TB) {
 	}
 	// As installations do it. It also makes the admin a member of the group.
 	_, err := w.dba.Exec(t.Context(), `GRANT "`+provision.Group+`", "`+provision.BundleGroup+`" TO `+limitedAdmin+" WITH ADMIN OPTION")
-	if err != nil && pgCode(err) != "XX000" {
+	if err != nil {
 		t.Fatal(err)
 	}
 }
+
+// admins is held while the admins of a server are made.
+var admins sync.Mutex
 
 func pgCode(err error) string {
 	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // pgx returns it unwrapped

@@ -64,3 +64,28 @@ func TestOvertakenBetweenLookAndChange(t *testing.T) {
 		w.check(t, "the second", second.User(), active(w.names("reader", "writer")...))
 	})
 }
+
+// Between login being disabled by another agent's release and the roles being
+// taken away, a session that was about to log in activates its account again: it
+// gets its own account back, and no sibling.
+func TestActivatedAgainAmidARelease(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, reader := w.name("alice"), w.name("reader")
+		mine := w.overtakenAgent(t, "ALTER ROLE", func() {
+			w.exec(t, "REVOKE %s FROM %s", reader, alice)
+		})
+		first := activate(t, w.agent(t), w.want(alice, provision.Keep, reader))
+		lease := activate(t, mine, w.want(alice, provision.Keep, reader))
+		w.exec(t, "ALTER ROLE %s NOLOGIN", alice)
+		if err := lease.Reactivate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if lease.User() != alice {
+			t.Errorf("the session is to log in as %q", lease.User())
+		}
+		w.check(t, "activated again", alice, active(reader))
+		release(t, lease, provision.Deactivated)
+		release(t, first, provision.Deactivated)
+	})
+}
