@@ -102,6 +102,10 @@ type Server struct {
 	labels   chan struct{} // tells that labels of a database have changed; holds one
 	relabels atomic.Int64  // counts these changes
 
+	refreshing sync.Mutex      // held while the served databases are brought up to date; before mu; guards the next two
+	newerView  <-chan struct{} // closed when there are newer resources than those served
+	newerFound <-chan struct{} // the same of discovered databases; nil when nothing is discovered
+
 	mu        sync.Mutex // guards the fields below
 	databases map[string]*database
 	sessions  map[*session]struct{}

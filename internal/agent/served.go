@@ -105,8 +105,15 @@ func (s *Server) current(began *database) *database {
 
 // refresh serves what the configuration and the resources name now, and gives up
 // what they name no longer. Sessions of a database that was removed are ended;
-// those of one that only changed go on as they began.
+// those of one that only changed go on as they began. It costs nothing where nothing
+// is newer than at the last time: each session begins with it, so that a database can
+// be used as soon as it is registered. ctx is the life of the agent.
 func (s *Server) refresh(ctx context.Context) {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	if ctx.Err() != nil || !s.outdated() {
+		return
+	}
 	wanted := s.wanted()
 	s.mu.Lock()
 	var gone []*database
@@ -157,10 +164,27 @@ func (s *Server) endSessionsOf(d *database) {
 	}
 }
 
-// wanted returns the databases to serve by name; static ones win.
+// outdated reports whether there are newer resources than those of the last
+// refresh; s.refreshing is held.
+func (s *Server) outdated() bool {
+	if s.newerView == nil {
+		return true
+	}
+	select {
+	case <-s.newerView:
+	case <-s.newerFound:
+	default:
+		return false
+	}
+	return true
+}
+
+// wanted returns the databases to serve by name; static ones win. s.refreshing is held.
 func (s *Server) wanted() map[string]*resource.Database {
 	all := map[string]*resource.Database{}
-	view, _ := s.cfg.View()
+	view, newer := s.cfg.View()
+	found, newerFound := s.cfg.Discovered()
+	s.newerView, s.newerFound = newer, newerFound
 	for _, r := range view.Databases() {
 		if s.cfg.Selects == nil {
 			continue
@@ -169,7 +193,6 @@ func (s *Server) wanted() map[string]*resource.Database {
 			all[as.GetName()] = as
 		}
 	}
-	found, _ := s.cfg.Discovered()
 	for _, r := range found {
 		all[r.GetName()] = r
 	}

@@ -1,9 +1,13 @@
 package agent_test
 
 import (
+	"context"
+	"net"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/identity"
@@ -39,6 +43,28 @@ func TestDatabaseRegisteredAtRuntime(t *testing.T) {
 	}
 	awaitAccount(t, env, "nomad", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
 	refusal{"3D000", `database "oasis" not found`, "postern db ls"}.check(t, testenv.Refused(t, cfg))
+}
+
+// TestDatabaseIsServedAtOnce: whoever registers a database can connect to it without
+// waiting for anything, and whoever removes it knows that nobody can.
+func TestDatabaseIsServedAtOnce(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	pioneer := env.Hire(t, "pioneer", "keep", "pioneer_reader")
+	register := func() { env.Apply(t, database(env, "frontier", "  admin_user: teleport-admin\n")) }
+	register()
+	cfg := pioneer.Direct(t, identity.Route{Database: "frontier", DatabaseName: "postgres"})
+	var change func()
+	cfg.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		change() // the start-up message is sent right after
+		return conn, nil
+	}
+	for range 10 {
+		change = func() { env.Remove(t, "db", "frontier") }
+		refusal{"3D000", "not found", "postern db ls"}.check(t, testenv.Refused(t, cfg))
+		change = register
+		testenv.Close(t, testenv.Connect(t, cfg))
+	}
 }
 
 // TestChangedDatabaseKeepsItsSessions: what changes counts for new sessions.

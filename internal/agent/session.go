@@ -107,6 +107,7 @@ func (s *session) run(serving, ctx context.Context) {
 		return
 	}
 	defer s.agent.leave(s)
+	s.agent.refresh(ctx)
 	steps, stop := s.untilEnded(ctx)
 	defer stop()
 	err = s.guard(func() error { return s.steps(steps) })
