@@ -10,4 +10,5 @@
 // that a second signing of the same request gives again. A [Front] stands before a
 // real PostgreSQL and lets a member of rds_iam in with a token only: correctly
 // signed, not expired, and for exactly this host, port, region and user.
+// [Fake.Endpoints] are fronts like those of an Aurora cluster.
 package rdstest

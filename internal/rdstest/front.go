@@ -28,36 +28,91 @@ type Front struct {
 	// Account that the server belongs to; tokens of others are of no use.
 	Account string
 
-	fake   *Fake
-	server *pgtest.Server
-	super  *pgx.ConnConfig
-	tls    *tls.Config
+	fake *Fake
+	tls  *tls.Config
 
-	mu      sync.Mutex // guards refused
-	refused []string   // why logins were refused, which RDS tells nobody
+	mu       sync.Mutex // guards the fields below
+	server   *pgtest.Server
+	super    *pgx.ConnConfig
+	refused  []string // why logins were refused, which RDS tells nobody
+	admitted []string // users that were let in
 }
 
 // Front starts a front of the server on 127.0.0.1, which ends with the fake. The
-// server must let roles in through its Unix socket. It gets the role rds_iam, unless
-// it is read-only.
+// server must let roles in through its Unix socket.
 func (f *Fake) Front(t testing.TB, server *pgtest.Server, region string) *Front {
 	t.Helper()
-	cert, err := f.authority.Issue("rds", "127.0.0.1", "localhost")
+	ln, err := listen(t.Context(), "127.0.0.1", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return f.front(t, server, region, ln)
+}
+
+// Endpoints starts a front of each server, as Aurora has its endpoints: one port,
+// and a host of its own for each. These are 127.0.0.2 and so on, which Linux has.
+func (f *Fake) Endpoints(t testing.TB, region string, servers ...*pgtest.Server) []*Front {
+	t.Helper()
+	listeners, err := listenTogether(t.Context(), len(servers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fronts := make([]*Front, len(servers))
+	for i, server := range servers {
+		fronts[i] = f.front(t, server, region, listeners[i])
+	}
+	return fronts
+}
+
+func (f *Fake) front(t testing.TB, server *pgtest.Server, region string, ln net.Listener) *Front {
+	t.Helper()
+	at := ln.Addr().(*net.TCPAddr)
+	cert, err := f.authority.Issue("rds", at.IP.String(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
 	front := &Front{
-		Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, Region: region, Account: Account,
-		fake: f, server: server, super: server.Config(t, "postgres", "postgres"),
-		tls: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Host: at.IP.String(), Port: at.Port, Region: region, Account: Account,
+		fake: f, tls: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 	}
+	front.Lead(t, server)
 	f.serving.Go(func() { front.accept(f.ctx, ln) })
 	context.AfterFunc(f.ctx, func() { ln.Close() })
 	return front
+}
+
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// listenTogether listens on n addresses with one port that is free on all of them.
+func listenTogether(ctx context.Context, n int) (all []net.Listener, err error) {
+	for range 20 {
+		port := 0
+		for all = nil; len(all) < n; {
+			var ln net.Listener
+			if ln, err = listen(ctx, fmt.Sprintf("127.0.0.%d", 2+len(all)), port); err != nil {
+				break
+			}
+			all, port = append(all, ln), ln.Addr().(*net.TCPAddr).Port
+		}
+		if err == nil {
+			return all, nil
+		}
+		for _, ln := range all {
+			ln.Close()
+		}
+	}
+	return nil, err
+}
+
+// Lead makes connections to come lead to another server, as after a failover.
+func (f *Front) Lead(t testing.TB, to *pgtest.Server) {
+	t.Helper()
+	super := to.Config(t, "postgres", "postgres")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.server, f.super = to, super
 }
 
 // Addr returns host:port.
@@ -68,6 +123,13 @@ func (f *Front) Refused() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string{}, f.refused...)
+}
+
+// Admitted returns the users that were let in so far, one entry for each login.
+func (f *Front) Admitted() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string{}, f.admitted...)
 }
 
 func (f *Front) accept(ctx context.Context, ln net.Listener) {
@@ -141,6 +203,9 @@ func (f *Front) serve(ctx context.Context, raw net.Conn) error {
 		// What real servers say, whatever the reason is.
 		return refuse(conn, "28000", fmt.Sprintf("PAM authentication failed for user %q", user))
 	}
+	f.mu.Lock()
+	f.admitted = append(f.admitted, user)
+	f.mu.Unlock()
 	return f.relay(ctx, conn, packet)
 }
 
@@ -196,7 +261,10 @@ func (f *Front) logIn(ctx context.Context, conn net.Conn, user string) error {
 
 // iamMember reports whether the server would ask the user for a token.
 func (f *Front) iamMember(ctx context.Context, user string) (member bool, err error) {
-	conn, err := pgx.ConnectConfig(ctx, f.super)
+	f.mu.Lock()
+	super := f.super
+	f.mu.Unlock()
+	conn, err := pgx.ConnectConfig(ctx, super)
 	if err != nil {
 		return false, err
 	}
@@ -211,7 +279,10 @@ func (f *Front) iamMember(ctx context.Context, user string) (member bool, err er
 }
 
 func (f *Front) dial(ctx context.Context) (net.Conn, error) {
-	return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(f.server.SocketDir(), fmt.Sprintf(".s.PGSQL.%d", f.server.Port)))
+	f.mu.Lock()
+	server := f.server
+	f.mu.Unlock()
+	return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(server.SocketDir(), fmt.Sprintf(".s.PGSQL.%d", server.Port)))
 }
 
 // relay logs in to the real server, which trusts us, and copies both ways.
