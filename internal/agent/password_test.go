@@ -79,6 +79,7 @@ func TestPasswordSessions(t *testing.T) {
 	}
 	env.Apply(t, testenv.Role("readers", "keep", "reader"))
 	for _, database := range []string{"over-tls", "loopback", "socket", "peer"} {
+		awaitServed(t, env, database)
 		t.Run(database, func(t *testing.T) {
 			person := "user-" + database
 			env.AddUser(t, person, []string{"readers"}, nil)
@@ -125,6 +126,7 @@ func TestAdminPasswordIsReadAnew(t *testing.T) {
 	env := stockServer(t, testenv.Options{})
 	file := secretFile(t, "outdated", 0o600)
 	env.Apply(t, passwordDatabase("db", env.Server.Addr(), fmt.Sprintf("{name: teleport-admin, password_file: %q}", file), ""))
+	awaitServed(t, env, "db")
 	alice := env.Hire(t, "alice", "keep", "reader")
 	refusal{"28P01", `password authentication failed for user "teleport-admin"`, "\\password"}.check(t, alice.Refused(t, "db", "postgres"))
 	if err := os.WriteFile(file, []byte(adminPassword), 0o600); err != nil {
@@ -157,6 +159,9 @@ host all   all 127.0.0.1/32 scram-sha-256`})
 		passwordDatabase("command", env.Server.Addr(), "{name: teleport-admin, password_command: [echo, x]}", ""),
 	)
 	alice := env.Hire(t, "alice", "keep", "reader")
+	for _, database := range []string{"db", "no-tls", "no-secret", "no-env"} {
+		awaitServed(t, env, database)
+	}
 	for _, c := range []struct {
 		database, dbname string
 		want             refusal

@@ -27,6 +27,8 @@ func startReplicated(t *testing.T, version int) *replicated {
 version: v3
 metadata: {name: reader}
 spec: {protocol: postgres, uri: %q, admin_user: {name: teleport-admin, uri: %q}}`, r.replica.Addr(), env.Server.Addr()))
+	awaitServed(t, env, "main")
+	awaitServed(t, env, "reader")
 	return r
 }
 
@@ -181,6 +183,7 @@ func TestReplicaWithPasswords(t *testing.T) {
 	replica := env.Server.Replica(t, map[string]string{"recovery_min_apply_delay": "100ms"})
 	file := secretFile(t, adminPassword, 0o600)
 	env.Apply(t, passwordDatabase("reader", replica.Addr(), fmt.Sprintf("{name: teleport-admin, password_file: %q, uri: %q}", file, env.Server.Addr()), ""))
+	awaitServed(t, env, "reader")
 	alice := env.Hire(t, "alice", "keep", "reader")
 	for range 2 {
 		conn := alice.Connect(t, "reader", "postgres")

@@ -169,6 +169,10 @@ func (c Checkup) checkIAM(have facts) []Finding {
 	case !r.AdminOf && !have.Admin.Superuser:
 		f.Problem = fmt.Sprintf("the admin user %q lacks ADMIN OPTION on role rds_iam", c.AdminName)
 		f.SQL = []string{grantAdminOptionSQL(rdsRole, c.AdminName)}
+		if have.Version < version16 {
+			f.Severity = SeverityWarning
+			f.Breaks = "nothing where CREATEROLE is enough to grant the role, as in PostgreSQL before 16; where Amazon guards it, every session with automatic users is refused"
+		}
 	default:
 		return nil
 	}
