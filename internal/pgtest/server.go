@@ -121,6 +121,14 @@ func (s *Server) Connect(t testing.TB, user, database string) *pgx.Conn {
 	return s.connect(t, cfg)
 }
 
+// ConnectPassword connects over TCP, without TLS, as the user with a password.
+func (s *Server) ConnectPassword(t testing.TB, user, password, database string) *pgx.Conn {
+	t.Helper()
+	cfg := s.Config(t, user, database)
+	cfg.Host, cfg.Password = s.Host, password
+	return s.connect(t, cfg)
+}
+
 // ConnectTLS connects over TLS with a certificate for the user.
 func (s *Server) ConnectTLS(t testing.TB, user, database string) *pgx.Conn {
 	t.Helper()

@@ -13,7 +13,13 @@ import (
 // place but a package variable that outlives a test and ends with the binary.
 var shared struct {
 	sync.Mutex
-	servers map[int]*Server
+	servers map[sharedKey]*Server
+}
+
+// sharedKey tells shared servers apart.
+type sharedKey struct {
+	version int
+	stock   bool
 }
 
 // Shared returns the server of a major version that all tests of the package
@@ -21,20 +27,58 @@ var shared struct {
 // [Main].
 func Shared(t testing.TB, version int) *Server {
 	t.Helper()
+	return share(t, sharedKey{version: version}, Options{Version: version})
+}
+
+// Stock returns options for a server that asks everybody for a SCRAM password, as
+// one does that comes from a distribution, and that logs everything it can.
+func Stock(version int) Options {
+	return Options{
+		Version: version,
+		HBA:     "host all all 127.0.0.1/32 scram-sha-256",
+		Settings: map[string]string{
+			"password_encryption": "scram-sha-256", // not the default before 14
+			"log_statement":       "all", "log_connections": "on", "log_min_error_statement": "debug5", "log_min_messages": "debug1",
+		},
+	}
+}
+
+// SharedStock is [Shared] for a server with the options of [Stock].
+func SharedStock(t testing.TB, version int) *Server {
+	t.Helper()
+	return share(t, sharedKey{version, true}, Stock(version))
+}
+
+func share(t testing.TB, key sharedKey, o Options) *Server {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
-	if s, ok := shared.servers[version]; ok {
+	if s, ok := shared.servers[key]; ok {
 		return s
 	}
-	s, err := start(t, Options{Version: version})
+	s, err := start(t, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if shared.servers == nil {
-		shared.servers = map[int]*Server{}
+		shared.servers = map[sharedKey]*Server{}
 	}
-	shared.servers[version] = s
+	shared.servers[key] = s
 	return s
+}
+
+// StockLogs returns the logs of the servers of [SharedStock] so far, for what a
+// package looks for when its tests are over.
+func StockLogs() []string {
+	shared.Lock()
+	defer shared.Unlock()
+	var logs []string
+	for key, s := range shared.servers {
+		if key.stock {
+			logs = append(logs, s.Log())
+		}
+	}
+	return logs
 }
 
 // Main runs the tests of a package, ends what else they shared, stops the shared

@@ -94,7 +94,7 @@ func TestUnusedBundleIsDropped(t *testing.T) {
 		want := w.want(w.name("alice"), provision.Keep)
 		want.Bundle = held.Role()
 		l := activate(t, made, want)
-		conn := w.login(t, want.User)
+		conn := w.login(t, l)
 
 		s := w.agent(t, func(c *provision.Config) {
 			c.BundleInterval, c.SweepInterval, c.BundleUnused, c.DefaultDatabase = 5*time.Millisecond, 10*time.Millisecond, time.Nanosecond, "postgres"

@@ -191,7 +191,7 @@ func TestBundleGivesRights(t *testing.T) {
 		l := activate(t, s, want)
 		w.check(t, "active", alice, active(sorted(w.name("reader"), b.Role())...))
 		w.checkGrants(t, alice)
-		conn := w.login(t, alice)
+		conn := w.login(t, l)
 		mustExec(t, conn, "SELECT * FROM app.t1")
 		if _, err := conn.Exec(t.Context(), "SELECT * FROM other.t2"); pgCode(err) != "42501" {
 			t.Errorf("other.t2: %v", err)
@@ -319,7 +319,7 @@ func TestBundleDrift(t *testing.T) {
 		exact := []string{"SELECT app.t1", "SELECT app.t2", "USAGE schema app"}
 		w.checkGrants(t, role, exact...)
 		// As the limited admin, who is the grantor of all that.
-		admin := w.pg.Connect(t, w.admin, w.db)
+		admin := w.adminConn(t)
 		for _, sql := range []string{
 			"GRANT INSERT, DELETE ON app.t1 TO " + q(role),
 			"REVOKE SELECT ON app.t2 FROM " + q(role),

@@ -20,7 +20,7 @@ func TestMovedToAnotherBundle(t *testing.T) {
 		want := w.want(alice, provision.Keep, w.name("reader"))
 		want.Bundle = before.Role()
 		l := activate(t, s, want)
-		conn := w.login(t, alice)
+		conn := w.login(t, l)
 		if sure, err := l.Established(t.Context(), conn.PgConn().PID()); !sure || err != nil {
 			t.Fatal(sure, err)
 		}

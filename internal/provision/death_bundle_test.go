@@ -61,7 +61,7 @@ func useBundle(t *testing.T, s *provision.Server, want provision.BundleWant) err
 // asAdmin runs statements as the admin, who has granted what is there.
 func (w *world) asAdmin(t testing.TB, statements ...string) {
 	t.Helper()
-	conn := w.pg.Connect(t, w.admin, w.db)
+	conn := w.adminConn(t)
 	for _, sql := range statements {
 		mustExec(t, conn, sql)
 	}

@@ -63,8 +63,7 @@ func (w *world) mortalAgent(t testing.TB, lastHeard bool, change ...func(*provis
 	m := &mortal{lastHeard: lastHeard}
 	m.left.Store(1 << 40)
 	return w.agent(t, append(change, func(c *provision.Config) {
-		cfg := w.pg.Config(t, w.admin, "")
-		cfg.Host = w.pg.Host
+		cfg := w.adminConfig(t)
 		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if m.dead() {
 				return nil, errDead

@@ -23,7 +23,7 @@ func TestDirectGrantsAreRemoved(t *testing.T) {
 		want.Bundle = b.Role()
 		l := activate(t, s, want)
 		w.exec(t, "CREATE ROLE %s", w.name("bystander"))
-		admin := w.pg.Connect(t, w.admin, w.db)
+		admin := w.adminConn(t)
 		for _, user := range []string{want.User, w.name("bystander")} {
 			mustExec(t, admin, "GRANT USAGE ON SCHEMA app TO "+q(user))
 			mustExec(t, admin, "GRANT SELECT, INSERT ON app.t1 TO "+q(user))

@@ -51,7 +51,7 @@ func TestRandomBundleDrift(t *testing.T) {
 		})
 		s := w.agent(t)
 		role := bundle(t, s, want).Role()
-		admin := w.pg.Connect(t, w.admin, w.db)
+		admin := w.adminConn(t)
 		for range 8 {
 			for range rnd.IntN(5) {
 				o := driftObjects[rnd.IntN(len(driftObjects))]

@@ -55,7 +55,7 @@ func TestDrift(t *testing.T) {
 		want.Bundle = b.Role()
 		own := activate(t, s, want)
 		beside := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-		conn, sibling := w.login(t, alice), w.login(t, beside.User())
+		conn, sibling := w.login(t, own), w.login(t, beside)
 		for l, c := range map[*provision.Lease]*pgx.Conn{own: conn, beside: sibling} {
 			if still, err := l.Established(t.Context(), c.PgConn().PID()); !still || err != nil {
 				t.Fatal(still, err)

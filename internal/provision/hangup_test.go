@@ -34,8 +34,8 @@ func TestNewConnectionIsEnded(t *testing.T) {
 	opened := 0
 	s := w.agent(t, func(c *provision.Config) {
 		c.Connect = func(ctx context.Context, database string) (*pgconn.PgConn, error) {
-			cfg := w.pg.Config(t, w.admin, database)
-			cfg.Host = w.pg.Host
+			cfg := w.adminConfig(t)
+			cfg.Database = database
 			var conn *fickle
 			cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				raw, err := (&net.Dialer{}).DialContext(ctx, network, addr)

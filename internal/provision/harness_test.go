@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ import (
 	"github.com/postern-db/postern/internal/provision"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, lookForSecrets) }
 
 // The admins of the tests: one with the least rights that are enough, one with all.
 const (
@@ -31,6 +32,7 @@ type world struct {
 	pg    *pgtest.Server
 	db    string // also the beginning of the role names of the test
 	admin string
+	stock bool // the server asks everybody for a password
 	dba   *pgx.Conn
 }
 
@@ -44,6 +46,20 @@ func newWorld(t testing.TB, pg *pgtest.Server, admin string) *world {
 	w.exec(t, "CREATE ROLE %s NOLOGIN", w.name("reader"))
 	w.exec(t, "CREATE ROLE %s NOLOGIN", w.name("writer"))
 	w.exec(t, "GRANT %s, %s TO %s WITH ADMIN OPTION", w.name("reader"), w.name("writer"), limitedAdmin)
+	return w
+}
+
+// newStockWorld is newWorld on a server with the options of pgtest.Stock, whose
+// admin has the least rights and a password.
+func newStockWorld(t testing.TB, pg *pgtest.Server) *world {
+	t.Helper()
+	w := newWorld(t, pg, limitedAdmin)
+	w.stock = true
+	admins.Lock()
+	defer admins.Unlock()
+	w.exec(t, "SET log_statement = none")
+	w.exec(t, "ALTER ROLE %s PASSWORD '"+strings.ReplaceAll(adminSecret, "'", "''")+"'", limitedAdmin)
+	w.exec(t, "RESET log_statement")
 	return w
 }
 
@@ -102,8 +118,7 @@ func (w *world) exec(t testing.TB, format string, names ...string) {
 // config returns what an agent would use.
 func (w *world) config(t testing.TB) provision.Config {
 	t.Helper()
-	cfg := w.pg.Config(t, w.admin, "")
-	cfg.Host = w.pg.Host
+	cfg := w.adminConfig(t)
 	return provision.Config{
 		AdminName: w.admin,
 		Connect: func(ctx context.Context, database string) (*pgconn.PgConn, error) {
@@ -112,6 +127,23 @@ func (w *world) config(t testing.TB) provision.Config {
 			return pgconn.ConnectConfig(ctx, &cfg.Config)
 		},
 	}
+}
+
+// adminConfig returns how the admin connects, to no database yet.
+func (w *world) adminConfig(t testing.TB) *pgx.ConnConfig {
+	t.Helper()
+	cfg := w.pg.Config(t, w.admin, "")
+	cfg.Host = w.pg.Host
+	if w.stock {
+		cfg.Password = adminSecret
+	}
+	return cfg
+}
+
+// adminConn connects as the admin.
+func (w *world) adminConn(t testing.TB) *pgx.Conn {
+	t.Helper()
+	return w.pg.ConnectPassword(t, w.admin, w.adminConfig(t).Password, w.db)
 }
 
 // agent returns a Server that works in the world's database.
@@ -205,10 +237,41 @@ func establish(t testing.TB, l *provision.Lease, conn *pgconn.PgConn) {
 	}
 }
 
-// login connects as the database user.
-func (w *world) login(t testing.TB, user string) *pgx.Conn {
+// login connects as the database user of the lease.
+func (w *world) login(t testing.TB, l *provision.Lease) *pgx.Conn {
 	t.Helper()
-	return w.pg.Connect(t, user, w.db)
+	if !w.stock {
+		return w.pg.Connect(t, l.User(), w.db)
+	}
+	secret, done, err := l.Password(t.Context())
+	if err != nil {
+		t.Fatalf("password of %s: %v", l.User(), err)
+	}
+	secrets.add(secret)
+	conn := w.pg.ConnectPassword(t, l.User(), secret, w.db)
+	if err := done(t.Context()); err != nil {
+		t.Fatalf("end of the password of %s: %v", l.User(), err)
+	}
+	return conn
+}
+
+// tryLeased does what an agent does to log in once: it asks for a password where
+// the server does. It returns PostgreSQL's refusal.
+func (w *world) tryLeased(ctx context.Context, t testing.TB, l *provision.Lease, database string) (*pgconn.PgConn, error) {
+	t.Helper()
+	if !w.stock {
+		return w.tryLogin(ctx, t, l.User(), database)
+	}
+	secret, done, err := l.Password(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("password: %w", err)
+	}
+	secrets.add(secret)
+	conn, refused := w.tryPassword(ctx, t, l.User(), secret, database)
+	if err := done(ctx); err != nil {
+		return nil, errors.Join(refused, fmt.Errorf("end of the password: %w", err))
+	}
+	return conn, refused
 }
 
 // logout ends a session and waits until its backend is gone, as an agent does by
@@ -231,8 +294,13 @@ func (w *world) logout(t testing.TB, conn *pgx.Conn) {
 // tryLogin connects as the database user and returns PostgreSQL's refusal.
 func (w *world) tryLogin(ctx context.Context, t testing.TB, user, database string) (*pgconn.PgConn, error) {
 	t.Helper()
+	return w.tryPassword(ctx, t, user, "", database)
+}
+
+func (w *world) tryPassword(ctx context.Context, t testing.TB, user, password, database string) (*pgconn.PgConn, error) {
+	t.Helper()
 	cfg := w.pg.Config(t, user, database)
-	cfg.Host = w.pg.Host
+	cfg.Host, cfg.Password = w.pg.Host, password
 	return pgconn.ConnectConfig(ctx, &cfg.Config)
 }
 
@@ -246,17 +314,34 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// everywhere runs a test on every version with both admins, on shared servers.
+// everywhere runs a test on shared servers of every version: with an admin of the
+// least rights where nobody has a password, with the same where everybody needs one,
+// and on the oldest and the newest with a superuser too.
 func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	for _, version := range pgtest.Versions(t) {
-		for _, admin := range []string{limitedAdmin, superAdmin} {
-			t.Run(fmt.Sprintf("%d/%s", version, strings.TrimSuffix(admin, "_admin")), func(t *testing.T) {
+	versions := pgtest.Versions(t)
+	for i, version := range versions {
+		asLimited(t, version, test)
+		if i == 0 || i == len(versions)-1 {
+			t.Run(fmt.Sprintf("%d/super", version), func(t *testing.T) {
 				t.Parallel()
-				test(t, newWorld(t, pgtest.Shared(t, version), admin))
+				test(t, newWorld(t, pgtest.Shared(t, version), superAdmin))
 			})
 		}
 	}
+}
+
+// asLimited is everywhere on one version, without a superuser.
+func asLimited(t *testing.T, version int, test func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Run(fmt.Sprintf("%d/limited", version), func(t *testing.T) {
+		t.Parallel()
+		test(t, newWorld(t, pgtest.Shared(t, version), limitedAdmin))
+	})
+	t.Run(fmt.Sprintf("%d/password", version), func(t *testing.T) {
+		t.Parallel()
+		test(t, newStockWorld(t, pgtest.SharedStock(t, version)))
+	})
 }
 
 // q quotes an identifier.

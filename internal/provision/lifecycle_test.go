@@ -19,7 +19,7 @@ func TestSessionOfAKeptUser(t *testing.T) {
 			t.Errorf("first activation: %+v, want created with three statements", r)
 		}
 		w.check(t, "during", alice, active(w.names("reader", "writer")...))
-		conn := w.login(t, alice)
+		conn := w.login(t, first)
 		establish(t, first, conn.PgConn())
 
 		second := activate(t, s, w.want(alice, provision.Keep, w.names("reader", "writer")...))
@@ -51,14 +51,14 @@ func TestSessionOfADroppedUser(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, bob := w.agent(t), w.name("bob")
 		l := activate(t, s, w.want(bob, provision.Drop, w.name("reader")))
-		w.logout(t, w.login(t, bob))
+		w.logout(t, w.login(t, l))
 		release(t, l, provision.Dropped)
 		w.check(t, "after", bob, gone())
 
 		// What it owns keeps it, disabled. The table stays his.
 		w.exec(t, "GRANT CREATE ON SCHEMA public TO %s", w.name("writer"))
 		l = activate(t, s, w.want(bob, provision.Drop, w.name("writer")))
-		conn := w.login(t, bob)
+		conn := w.login(t, l)
 		if _, err := conn.Exec(t.Context(), "CREATE TABLE public.mine (n int)"); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestRolesChangeInPlace(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, alice := w.agent(t), w.name("alice")
 		first := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-		conn := w.login(t, alice)
+		conn := w.login(t, first)
 
 		if ok, err := first.Converge(t.Context(), []string{w.name("writer")}, ""); !ok || err != nil {
 			t.Fatalf("converge: %t, %v", ok, err)
@@ -103,7 +103,7 @@ func TestOtherRolesUseASibling(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, alice := w.agent(t), w.name("alice")
 		own := activate(t, s, w.want(alice, provision.Keep, w.name("reader"), w.name("writer")))
-		conn := w.login(t, alice)
+		conn := w.login(t, own)
 		beside := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
 		again := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
 		if beside.User() == alice || beside.User() != again.User() {
@@ -133,7 +133,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, alice := w.agent(t), w.name("alice")
 		// Made by hand with more than it should have, by the admin itself, so that it may undo it.
-		admin := w.pg.Connect(t, w.admin, w.db)
+		admin := w.adminConn(t)
 		for _, sql := range []string{
 			"CREATE ROLE " + q(alice) + " NOLOGIN NOINHERIT CREATEDB CREATEROLE IN ROLE " + q(provision.Group),
 			"GRANT " + q(w.name("writer")) + " TO " + q(alice),

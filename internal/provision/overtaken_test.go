@@ -33,8 +33,8 @@ func (w *world) overtakenAgent(t testing.TB, message string, happens func()) *pr
 	return w.agent(t, func(c *provision.Config) {
 		c.MaxConns = 1
 		c.Connect = func(ctx context.Context, database string) (*pgconn.PgConn, error) {
-			cfg := w.pg.Config(t, w.admin, database)
-			cfg.Host = w.pg.Host
+			cfg := w.adminConfig(t)
+			cfg.Database = database
 			cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 				return &overtaken{Conn: conn, message: message, happens: happens}, err
@@ -54,7 +54,7 @@ func TestOvertakenBetweenLookAndChange(t *testing.T) {
 		var first *provision.Lease
 		mine := w.overtakenAgent(t, "ALTER ROLE", func() {
 			first = activate(t, theirs, w.want(alice, provision.Keep, w.name("reader")))
-			establish(t, first, w.login(t, alice).PgConn())
+			establish(t, first, w.login(t, first).PgConn())
 		})
 		second := activate(t, mine, w.want(alice, provision.Keep, w.names("reader", "writer")...))
 		w.check(t, "the first", alice, active(w.name("reader")))

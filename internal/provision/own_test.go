@@ -14,7 +14,7 @@ func TestNothingOfTheOwnSurvives(t *testing.T) {
 		s, alice, mallory := w.agent(t), w.name("alice"), w.name("mallory")
 		w.exec(t, "CREATE ROLE %s LOGIN", mallory)
 		l := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-		conn := w.login(t, alice)
+		conn := w.login(t, l)
 		if _, err := conn.Exec(t.Context(), "ALTER ROLE "+q(alice)+" PASSWORD 'mine'"); err != nil {
 			t.Fatal(err)
 		}

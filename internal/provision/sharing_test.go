@@ -19,7 +19,7 @@ func TestOtherRolesInAnotherProcess(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		mine, theirs, alice := w.agent(t), w.agent(t), w.name("alice")
 		first := activate(t, mine, w.want(alice, provision.Keep, w.name("reader")))
-		conn := w.login(t, alice)
+		conn := w.login(t, first)
 		establish(t, first, conn.PgConn())
 
 		same := activate(t, theirs, w.want(alice, provision.Keep, w.name("reader")))
@@ -58,7 +58,7 @@ func TestTakeOverAfterACrash(t *testing.T) {
 			if !l.Result().Changed || l.User() != user {
 				t.Errorf("taken over as %s: %+v", l.User(), l.Result())
 			}
-			establish(t, l, w.login(t, user).PgConn())
+			establish(t, l, w.login(t, l).PgConn())
 		}
 	})
 }
@@ -75,15 +75,11 @@ func TestAccountIsAnothersAtTheLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 		theirs := activate(t, w.agent(t), w.want(alice, provision.Keep, w.name("writer")))
-		their := w.login(t, alice)
+		their := w.login(t, theirs)
 		establish(t, theirs, their.PgConn())
 
-		conn := w.login(t, alice)
-		if sure, err := mine.Established(t.Context(), conn.PgConn().PID()); sure || err != nil {
-			t.Errorf("a session with the roles of another: %t, %v", sure, err)
-		}
-		w.logout(t, conn)
-		conn = w.login(t, mine.User())
+		w.losesAccount(t, mine)
+		conn := w.login(t, mine)
 		establish(t, mine, conn.PgConn())
 		w.check(t, "mine", mine.User(), active(w.name("reader")))
 		w.check(t, "theirs", alice, active(w.name("writer")))
@@ -105,13 +101,36 @@ func TestAccountIsAnothersBeforeTheirLogin(t *testing.T) {
 		if theirs.User() != alice {
 			t.Fatalf("nobody is seen on the account, and yet %s is used", theirs.User())
 		}
-		conn := w.login(t, alice)
-		if sure, err := mine.Established(t.Context(), conn.PgConn().PID()); sure || err != nil {
-			t.Errorf("a session with the roles of another: %t, %v", sure, err)
-		}
+		w.losesAccount(t, mine)
 		w.check(t, "theirs", alice, active(w.name("writer")))
 		w.check(t, "mine", mine.User(), active(w.name("reader")))
 	})
+}
+
+// losesAccount logs in with a lease whose account has been given other roles: the
+// session does not get them, and has another account from then on. Where it needs a
+// password it does not even get that.
+func (w *world) losesAccount(t *testing.T, l *provision.Lease) {
+	t.Helper()
+	conn, err := w.tryLeased(t.Context(), t, l, w.db)
+	if w.stock {
+		if !refusedLogin(err) {
+			t.Fatalf("a password for the account of another: %v", err)
+		}
+		if err := l.Reactivate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sure, err := l.Established(t.Context(), conn.PID()); sure || err != nil {
+		t.Errorf("a session with the roles of another: %t, %v", sure, err)
+	}
+	if err := hangUp(conn); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A login that had passed PostgreSQL's check when the account was to be taken over
@@ -119,9 +138,7 @@ func TestAccountIsAnothersBeforeTheirLogin(t *testing.T) {
 func TestTakeOverSeesALoginUnderWay(t *testing.T) {
 	t.Parallel()
 	for _, version := range pgtest.Versions(t) {
-		t.Run(name(version), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, pgtest.Shared(t, version), limitedAdmin)
+		asLimited(t, version, func(t *testing.T, w *world) {
 			alice, target := w.name("alice"), w.pg.Database(t)
 			lease := activate(t, w.agent(t), w.want(alice, provision.Keep, w.name("reader")))
 			tx, err := w.dba.Begin(t.Context())
@@ -134,7 +151,7 @@ func TestTakeOverSeesALoginUnderWay(t *testing.T) {
 			var together errgroup.Group
 			var conn *pgconn.PgConn
 			together.Go(func() (err error) {
-				conn, err = w.tryLogin(t.Context(), t, alice, target)
+				conn, err = w.tryLeased(t.Context(), t, lease, target)
 				return err
 			})
 			awaitLockOnDatabase(t, tx)
@@ -169,7 +186,7 @@ func TestChosenRolesStay(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, alice := w.agent(t), w.name("alice")
 		whole := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-		conn := w.login(t, alice)
+		conn := w.login(t, whole)
 		establish(t, whole, conn.PgConn())
 		chosen := w.want(alice, provision.Keep, w.name("reader"))
 		chosen.Chosen = true

@@ -37,65 +37,66 @@ func onServers(t *testing.T, versions []int, admin string, test func(t *testing.
 // what it left, and leaves everything else alone.
 func TestSweepAfterACrash(t *testing.T) {
 	t.Parallel()
-	ownServer(t, limitedAdmin, func(t *testing.T, w *world) {
-		crashed := w.agent(t)
-		roles := w.names("reader", "writer")
-		activate(t, crashed, w.want("kept", provision.Keep, roles...))
-		activate(t, crashed, w.want("dropped", provision.Drop, roles...))
-		activate(t, crashed, w.want("owner", provision.Drop, roles...))
-		w.exec(t, "CREATE SCHEMA s AUTHORIZATION %s", "owner")
-		// Half a release: login is gone, the roles are not.
-		activate(t, crashed, w.want("half", provision.Keep, roles...))
-		w.exec(t, "ALTER ROLE half NOLOGIN")
-		// A session that goes on: its network is fine, only its agent is gone.
-		activate(t, crashed, w.want("busy", provision.Keep, roles...))
-		busy := w.login(t, "busy")
+	ownServer(t, limitedAdmin, sweepAfterACrash)
+}
 
-		s := w.agent(t)
-		activate(t, s, w.want("starting", provision.Keep, roles...)) // not logged in yet
-		w.exec(t, "CREATE ROLE stranger LOGIN")
-		w.exec(t, "GRANT %s TO stranger", w.name("reader"))
-		stranger := w.rows(t, "stranger")
+func sweepAfterACrash(t *testing.T, w *world) {
+	crashed := w.agent(t)
+	roles := w.names("reader", "writer")
+	activate(t, crashed, w.want("kept", provision.Keep, roles...))
+	activate(t, crashed, w.want("dropped", provision.Drop, roles...))
+	activate(t, crashed, w.want("owner", provision.Drop, roles...))
+	w.exec(t, "CREATE SCHEMA s AUTHORIZATION %s", "owner")
+	// Half a release: login is gone, the roles are not.
+	activate(t, crashed, w.want("half", provision.Keep, roles...))
+	w.exec(t, "ALTER ROLE half NOLOGIN")
+	// A session that goes on: its network is fine, only its agent is gone.
+	busy := w.login(t, activate(t, crashed, w.want("busy", provision.Keep, roles...)))
 
-		outcomes, err := s.Sweep(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]provision.Released{}
-		for _, out := range outcomes {
-			if out.Err != nil {
-				t.Errorf("%s: %v", out.User, out.Err)
-			}
-			got[out.User] = out.Result
-		}
-		want := map[string]provision.Released{
-			"kept": provision.Deactivated, "dropped": provision.Dropped, "owner": provision.Deactivated, "half": provision.Deactivated,
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("outcomes differ (-want +got):\n%s", diff)
-		}
-		w.check(t, "swept", "kept", disabled())
-		w.check(t, "swept", "half", disabled())
-		w.check(t, "swept", "owner", disabled())
-		w.check(t, "swept", "dropped", gone())
-		w.check(t, "swept", "busy", active(roles...))
-		w.check(t, "swept", "starting", active(roles...))
-		if admin := w.account(t, limitedAdmin); !admin.Login || !admin.Group || !slices.Contains(admin.Roles, w.name("reader")) {
-			t.Errorf("the admin has changed: %+v", admin)
-		}
-		if diff := cmp.Diff(stranger, w.rows(t, "stranger")); diff != "" {
-			t.Errorf("a stranger has changed:\n%s", diff)
-		}
+	s := w.agent(t)
+	activate(t, s, w.want("starting", provision.Keep, roles...)) // not logged in yet
+	w.exec(t, "CREATE ROLE stranger LOGIN")
+	w.exec(t, "GRANT %s TO stranger", w.name("reader"))
+	stranger := w.rows(t, "stranger")
 
-		w.logout(t, busy)
-		if outcomes, err = s.Sweep(t.Context()); err != nil || len(outcomes) != 1 || outcomes[0].User != "busy" {
-			t.Errorf("second sweep: %+v, %v, want busy only", outcomes, err)
+	outcomes, err := s.Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]provision.Released{}
+	for _, out := range outcomes {
+		if out.Err != nil {
+			t.Errorf("%s: %v", out.User, out.Err)
 		}
-		w.exec(t, "DROP SCHEMA s")
-		if outcomes, err = s.Sweep(t.Context()); err != nil || len(outcomes) != 0 {
-			t.Errorf("third sweep: %+v, %v, want nothing: the owner is not tried again so soon", outcomes, err)
-		}
-	})
+		got[out.User] = out.Result
+	}
+	want := map[string]provision.Released{
+		"kept": provision.Deactivated, "dropped": provision.Dropped, "owner": provision.Deactivated, "half": provision.Deactivated,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes differ (-want +got):\n%s", diff)
+	}
+	w.check(t, "swept", "kept", disabled())
+	w.check(t, "swept", "half", disabled())
+	w.check(t, "swept", "owner", disabled())
+	w.check(t, "swept", "dropped", gone())
+	w.check(t, "swept", "busy", active(roles...))
+	w.check(t, "swept", "starting", active(roles...))
+	if admin := w.account(t, limitedAdmin); !admin.Login || !admin.Group || !slices.Contains(admin.Roles, w.name("reader")) {
+		t.Errorf("the admin has changed: %+v", admin)
+	}
+	if diff := cmp.Diff(stranger, w.rows(t, "stranger")); diff != "" {
+		t.Errorf("a stranger has changed:\n%s", diff)
+	}
+
+	w.logout(t, busy)
+	if outcomes, err = s.Sweep(t.Context()); err != nil || len(outcomes) != 1 || outcomes[0].User != "busy" {
+		t.Errorf("second sweep: %+v, %v, want busy only", outcomes, err)
+	}
+	w.exec(t, "DROP SCHEMA s")
+	if outcomes, err = s.Sweep(t.Context()); err != nil || len(outcomes) != 0 {
+		t.Errorf("third sweep: %+v, %v, want nothing: the owner is not tried again so soon", outcomes, err)
+	}
 }
 
 // Without a group there is nothing of ours.
@@ -219,7 +220,7 @@ func TestReleaseDoesNotWaitForALostBackend(t *testing.T) {
 	w := newWorld(t, pgtest.Shared(t, pgtest.Newest(t)), limitedAdmin)
 	s, alice := w.agent(t), w.name("alice")
 	l := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
-	conn := w.login(t, alice)
+	conn := w.login(t, l)
 	establish(t, l, conn.PgConn())
 	release(t, l, provision.Deactivated)
 	w.check(t, "after", alice, disabled())
