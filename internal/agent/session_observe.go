@@ -40,7 +40,7 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	next := observe.Frame
 	observe.Frame = func(f pgwire.Frame) error {
 		err := next(f)
-		if fault.KindOf(err) == fault.Invalid {
+		if err != nil && fault.KindOf(err) == fault.Invalid {
 			s.post(ctx, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
 		}
 		return err
@@ -61,7 +61,7 @@ func (s *session) recordRequest(q pgwire.Request) (int64, error) {
 		return 0, nil // changes nothing and reads nothing
 	}
 	event := s.nextStatement()
-	return event.Index, s.agent.cfg.Audit.Post(s.recording, s.requestEvent(event, q))
+	return event.Index, s.agent.cfg.Audit.Stream(s.recording, s.requestEvent(event, q))
 }
 
 func (s *session) requestEvent(event audit.Session, q pgwire.Request) audit.Event {

@@ -11,11 +11,11 @@ import (
 // recordOutcome puts on record what became of a request.
 func (s *session) recordOutcome(st pgwire.Statement) error {
 	if st.Outcome == pgwire.Copying {
-		return s.agent.cfg.Audit.Post(s.recording, audit.CopyStart{
+		return s.agent.cfg.Audit.Stream(s.recording, audit.CopyStart{
 			Session: s.nextStatement(), Direction: st.Copy.String(), RequestIndex: st.ID,
 		})
 	}
-	return s.agent.cfg.Audit.Post(s.recording, audit.DatabaseResult{
+	return s.agent.cfg.Audit.Stream(s.recording, audit.DatabaseResult{
 		Session: s.nextStatement(), Outcome: s.outcome(st),
 		Request: st.Kind.String(), Became: st.Outcome.String(),
 		RequestIndex: st.ID, ParseIndex: st.ParseID, BindIndex: st.BindID,

@@ -10,8 +10,9 @@
 // There are two ways to write. [Log.Emit] returns when the event is durable: for
 // everything that must not have an effect unless it is on record. [Log.Post]
 // returns when the event is queued, and blocks instead of dropping when the
-// queue is full: for statements. Once a write fails, both refuse everything
-// until the log is opened again: no record, no access.
+// queue is full; [Log.Stream] is the same for statements, of which there are many.
+// Once a write fails, all refuse everything until the log is opened again: no
+// record, no access.
 package audit
 
 import (

@@ -24,7 +24,34 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil
 	}
-	return t.UTC().AppendFormat(nil, `"`+timeFormat+`"`), nil
+	return append(appendTime([]byte{'"'}, t.Time), '"'), nil
+}
+
+// appendTime appends t in timeFormat. It does what [time.Time.AppendFormat] does with
+// that, in a fifth of the time: every event has one.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = appendDigits(b, year, 4)
+	b = appendDigits(append(b, '-'), int(month), 2)
+	b = appendDigits(append(b, '-'), day, 2)
+	b = appendDigits(append(b, 'T'), hour, 2)
+	b = appendDigits(append(b, ':'), minute, 2)
+	b = appendDigits(append(b, ':'), second, 2)
+	b = appendDigits(append(b, '.'), t.Nanosecond()/int(time.Millisecond), 3)
+	return append(b, 'Z')
+}
+
+// appendDigits appends the last n digits of a number that is not negative.
+func appendDigits(b []byte, number, n int) []byte {
+	b = append(b, "0000"[:n]...)
+	for i := len(b) - 1; n > 0; i-- {
+		b[i] += byte(number % 10)
+		number /= 10
+		n--
+	}
+	return b
 }
 
 // maxLine bounds a line of the log, for writer and readers. The longest
@@ -127,7 +154,7 @@ func (e *encoder) appendCommon(b []byte, event, code string, index int64) []byte
 	b = append(b, `","code":"`...)
 	b = append(b, code...)
 	b = append(b, `","time":"`...)
-	b = e.now().UTC().AppendFormat(b, timeFormat)
+	b = appendTime(b, e.now())
 	b = append(b, `","uid":"`...)
 	b = appendUID(b)
 	b = append(b, `","ei":`...)
@@ -141,11 +168,9 @@ func appendUID(b []byte) []byte {
 	_, _ = rand.Read(u[:]) // never fails, says its documentation
 	u[6] = u[6]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
-	for i, part := range [][]byte{u[:4], u[4:6], u[6:8], u[8:10], u[10:]} {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		b = hex.AppendEncode(b, part)
-	}
-	return b
+	b = hex.AppendEncode(b, u[:4])
+	b = hex.AppendEncode(append(b, '-'), u[4:6])
+	b = hex.AppendEncode(append(b, '-'), u[6:8])
+	b = hex.AppendEncode(append(b, '-'), u[8:10])
+	return hex.AppendEncode(append(b, '-'), u[10:])
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-db/postern/internal/fault"
 )
@@ -197,6 +198,19 @@ func FuzzReaders(f *testing.F) {
 			t.Errorf("%d events before, %d after", before.Events, after.Events)
 		}
 	})
+}
+
+func TestTimesAreWrittenAsInTimeFormat(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{
+		{},
+		time.Unix(0, 0), time.Date(2026, 11, 22, 9, 8, 7, 999_999_999, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 1_000_000, time.UTC),
+		time.Date(2026, 1, 1, 0, 30, 0, 50_000_000, time.FixedZone("east", 3600)), time.Date(987, 3, 4, 5, 6, 7, 0, time.UTC),
+	} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format(timeFormat); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 }
 
 func TestSegmentNames(t *testing.T) {

@@ -43,7 +43,8 @@ type Log struct {
 	writer  *writer
 	lock    *os.File
 
-	wake    chan struct{} // holds one value when next is not empty
+	now     chan struct{} // holds one value when next is to be written at once
+	soon    chan struct{} // and this when it may wait a moment
 	closing chan struct{}
 	stop    func() error // closes once
 	running sync.WaitGroup
@@ -109,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l := &Log{
 		encoder: enc, log: cfg.Log, lock: lock,
 		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end},
-		wake:   make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil),
+		now:    make(chan struct{}, 1), soon: make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil),
 	}
 	l.stop = sync.OnceValue(l.shutDown)
 	l.running.Go(l.run)
@@ -139,7 +140,7 @@ func (l *Log) Submit(ctx context.Context, ev Event) (durable func(context.Contex
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("write to the audit log: %w", err)
 	}
-	b, err := l.enqueue(ctx, ev, true)
+	b, err := l.enqueue(ctx, ev, urgent)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +159,16 @@ func (l *Log) Submit(ctx context.Context, ev Event) (durable func(context.Contex
 // ends; it never drops. Faults: Unavailable when the log cannot be written; then the
 // caller must stop what it does.
 func (l *Log) Post(ctx context.Context, ev Event) error {
-	_, err := l.enqueue(ctx, ev, false)
+	_, err := l.enqueue(ctx, ev, prompt)
+	return err
+}
+
+// Stream is Post for the events of statements, of which there may be a hundred
+// thousand in a second: to have each written by itself would cost several times what
+// the event does. The first one is written at once, those that follow within 2 ms
+// together after that time.
+func (l *Log) Stream(ctx context.Context, ev Event) error {
+	_, err := l.enqueue(ctx, ev, patient)
 	return err
 }
 
@@ -169,8 +179,17 @@ func (l *Log) Err() error {
 	return l.err
 }
 
+// urgency says how fast an event is to be written.
+type urgency int
+
+const (
+	patient urgency = iota // together with others, within writePause
+	prompt                 // at once
+	urgent                 // at once, and an fsync follows
+)
+
 // enqueue encodes ev and adds it to the next batch, which it returns.
-func (l *Log) enqueue(ctx context.Context, ev Event, urgent bool) (*batch, error) {
+func (l *Log) enqueue(ctx context.Context, ev Event, u urgency) (*batch, error) {
 	var into *batch
 	err := l.encoder.encode(ev, func(object []byte) error {
 		b, err := l.lockForRoom(ctx, len(object))
@@ -180,15 +199,25 @@ func (l *Log) enqueue(ctx context.Context, ev Event, urgent bool) (*batch, error
 		defer l.mu.Unlock()
 		b.objects = append(b.objects, object...)
 		b.ends = append(b.ends, len(b.objects))
-		b.urgent = b.urgent || urgent
+		b.urgent = b.urgent || u == urgent
 		into = b
-		select {
-		case l.wake <- struct{}{}:
-		default:
+		switch {
+		case u > patient:
+			signal(l.now)
+		case len(b.ends) == 1: // otherwise it was signalled for the first one
+			signal(l.soon)
 		}
 		return nil
 	})
 	return into, err
+}
+
+// signal puts a value into a channel that holds one, unless it is there already.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // lockForRoom returns the next batch when size bytes fit, with l.mu held.
@@ -205,6 +234,7 @@ func (l *Log) lockForRoom(ctx context.Context, size int) (*batch, error) {
 			return b, nil
 		}
 		l.mu.Unlock()
+		signal(l.now) // it would be taken only after the pause
 		select {
 		case <-b.taken:
 		case <-ctx.Done():

@@ -108,6 +108,8 @@ func TestManyWritersKeepTheirOrder(t *testing.T) {
 					err = l.Emit(t.Context(), ev)
 				case 5:
 					durable, err = l.Submit(t.Context(), ev)
+				case 2, 3, 4:
+					err = l.Stream(t.Context(), ev)
 				default:
 					err = l.Post(t.Context(), ev)
 				}
@@ -260,6 +262,56 @@ func TestEmitForNobodyWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t, dir, 0)
+}
+
+// What streamed before it is on disk with an event that is, in its place.
+func TestEmitTakesStreamedEventsAlong(t *testing.T) {
+	t.Parallel()
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir})
+	for i := range 10 {
+		for range i {
+			if err := l.Stream(t.Context(), query(0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Emit(t.Context(), query(i+1)); err != nil {
+			t.Fatal(err)
+		}
+		all := lines(t, dir)
+		if want := (i + 1) * (i + 2) / 2; len(all) != want || !bytes.Contains(all[len(all)-1], fmt.Append(nil, "SELECT ", i+1)) {
+			t.Errorf("%d lines, want %d; the last is %s", len(all), want, all[len(all)-1])
+		}
+	}
+}
+
+// Stream promises that what it took is written by itself, soon, also in the pause
+// after another event.
+func TestStreamedEventsAppear(t *testing.T) {
+	t.Parallel()
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir})
+	n := 1
+	if err := l.Stream(t.Context(), query(n)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for r, err := range audit.Follow(ctx, dir, 0, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(r.Raw), fmt.Sprint("SELECT ", n)) {
+			t.Errorf("got %s", r.Raw)
+		}
+		if n++; n > 5 {
+			return
+		}
+		if err := l.Stream(t.Context(), query(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Errorf("%d events have not appeared", 6-n)
 }
 
 // Post promises that what it took is written by itself, soon.

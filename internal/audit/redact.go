@@ -144,20 +144,14 @@ func CommandWord(sql string) string {
 // containsFold reports whether s contains an ASCII word, in any case.
 func containsFold(s, word string) bool { return indexFold(s, word) >= 0 }
 
-// indexFold returns where s contains an ASCII word in any case, or -1.
+// indexFold returns where s contains a word of small ASCII letters in any case, or -1.
 func indexFold(s, word string) int {
-	lower, upper := word[:1], strings.ToUpper(word[:1])
-	for at := 0; ; {
-		i := strings.IndexAny(s[at:], lower+upper)
-		if i < 0 || len(s)-at-i < len(word) {
-			return -1
-		}
-		at += i
-		if strings.EqualFold(s[at:at+len(word)], word) {
+	for at := 0; at+len(word) <= len(s); at++ {
+		if s[at]|('a'-'A') == word[0] && strings.EqualFold(s[at:at+len(word)], word) {
 			return at
 		}
-		at++
 	}
+	return -1
 }
 
 // isWordByte reports whether b goes on a word: letters, digits, _, $ and all

@@ -10,14 +10,24 @@ import (
 // nothing that is written; only a crash of the machine does.
 const syncAfter = 50 * time.Millisecond
 
+// writePause is how long streamed events wait after something was written. A write
+// costs about as much as ten events do, most of it for waking a thread.
+const writePause = 2 * time.Millisecond
+
 // run is the goroutine that writes. It takes whatever is queued; what arrives
 // during an fsync waits together and shares the next one.
 func (l *Log) run() {
 	var syncTime <-chan time.Time // set while something is written but not durable
+	soon := l.soon                // nil in the pause after a write
+	var paused <-chan time.Time   // set in the pause
 	for {
 		due, last := false, false
 		select {
-		case <-l.wake:
+		case <-l.now:
+		case <-soon:
+		case <-paused:
+			soon, paused = l.soon, nil
+			continue
 		case <-syncTime:
 			due = true
 		case <-l.closing:
@@ -34,6 +44,9 @@ func (l *Log) run() {
 		}
 		if err != nil {
 			b.err = l.fail(err)
+		}
+		if len(b.ends) > 0 {
+			soon, paused = nil, time.After(writePause)
 		}
 		l.done(b)
 		if last || err != nil {
