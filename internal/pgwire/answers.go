@@ -261,7 +261,7 @@ func (s *Statements) pop() {
 		*r = request{} // let go of what it holds
 	}
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = s.few[:0]
+		s.leaveRoom()
 	}
 }
 

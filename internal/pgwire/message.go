@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -103,14 +104,10 @@ func (c *cursor) uint32() uint32 {
 // cstring returns the text before the next terminator. Without one it returns
 // all that is left and sets short.
 func (c *cursor) cstring() []byte {
-	for i, b := range c.rest {
-		if b == 0 {
-			field := c.rest[:i]
-			c.rest = c.rest[i+1:]
-			return field
-		}
+	field, rest, ended := bytes.Cut(c.rest, []byte{0})
+	c.rest = rest
+	if !ended {
+		c.short = true
 	}
-	field := c.rest
-	c.rest, c.short = nil, true
 	return field
 }

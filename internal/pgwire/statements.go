@@ -50,7 +50,7 @@ type Statements struct {
 	mu sync.Mutex
 	// All below is guarded by mu.
 	queue      []request              // sent, not answered yet; the first is being answered
-	few        [4]request             // what queue is in, unless it is longer
+	room       *[]request             // of requestPool: what queue is in; nil while it is empty
 	statements map[string]*definition // prepared, by name
 	portals    map[string]*binding    // by name
 	sent       map[string]*definition // the last Parse of a name that is not answered yet
@@ -91,9 +91,7 @@ func NewStatements(cfg StatementsConfig) *Statements {
 	if cfg.MaxText <= 0 {
 		cfg.MaxText = defaultMaxText
 	}
-	s := &Statements{cfg: cfg, tx: 'I', statements: map[string]*definition{}, portals: map[string]*binding{}, sent: map[string]*definition{}}
-	s.queue = s.few[:0]
-	return s
+	return &Statements{cfg: cfg, tx: 'I', statements: map[string]*definition{}, portals: map[string]*binding{}, sent: map[string]*definition{}}
 }
 
 // Observe returns what a [Relay] needs to feed s. Its Frame returns the error of a
@@ -177,8 +175,42 @@ func (s *Statements) push(r request) {
 		s.record(&r, Unknown)
 		return
 	}
+	if len(s.queue) == cap(s.queue) {
+		s.makeRoom()
+	}
 	s.queue = append(s.queue, r)
 	s.held += r.cost
+}
+
+// requestPool holds the room of queues, all empty: a session that waits needs none.
+var requestPool = sync.Pool{New: func() any { return new(make([]request, 0, 8)) }}
+
+// maxRoom bounds what goes back to requestPool.
+const maxRoom = 256
+
+// makeRoom makes room for another request in the queue.
+func (s *Statements) makeRoom() {
+	if s.room == nil {
+		s.room = requestPool.Get().(*[]request)
+		s.queue = *s.room
+		return
+	}
+	room := *s.room
+	if 2*len(s.queue) > cap(room) {
+		room = make([]request, 0, 2*cap(room))
+		*s.room = room
+	}
+	old := s.queue
+	s.queue = append(room, old...)
+	clear(old) // lets go of what it holds, as the rest of the room has
+}
+
+// leaveRoom gives the room of an empty queue back.
+func (s *Statements) leaveRoom() {
+	if cap(*s.room) <= maxRoom {
+		requestPool.Put(s.room)
+	}
+	s.queue, s.room = nil, nil
 }
 
 func (s *Statements) pushSync() {
@@ -267,7 +299,7 @@ func (s *Statements) detach() {
 		return
 	}
 	queue := s.queue
-	s.queue, s.statements, s.portals, s.held, s.detached = nil, nil, nil, 0, true
+	s.queue, s.room, s.statements, s.portals, s.held, s.detached = nil, nil, nil, nil, 0, true
 	maps.DeleteFunc(s.sent, func(_ string, d *definition) bool { return d.segment != s.segment })
 	for _, d := range s.sent {
 		s.held += d.cost()
