@@ -3,11 +3,14 @@ package agent_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/postern-db/postern/internal/identity"
 	"github.com/postern-db/postern/internal/pgtest"
 	"github.com/postern-db/postern/internal/testenv"
 )
@@ -180,7 +183,7 @@ func TestPromotionBesideTheOldWriter(t *testing.T) {
 func TestReplicaWithPasswords(t *testing.T) {
 	t.Parallel()
 	env := stockServer(t, testenv.Options{OnlyHBA: "host all all 127.0.0.1/32 scram-sha-256"})
-	replica := env.Server.Replica(t, map[string]string{"recovery_min_apply_delay": "100ms"})
+	replica := env.Server.Replica(t, map[string]string{"recovery_min_apply_delay": "200ms"})
 	file := secretFile(t, adminPassword, 0o600)
 	env.Apply(t, passwordDatabase("reader", replica.Addr(), fmt.Sprintf("{name: teleport-admin, password_file: %q, uri: %q}", file, env.Server.Addr()), ""))
 	awaitServed(t, env, "reader")
@@ -190,5 +193,30 @@ func TestReplicaWithPasswords(t *testing.T) {
 		onReplica(t, conn)
 		testenv.Close(t, conn)
 		awaitAccount(t, env, "alice", disabled)
+	}
+	if strings.Contains(replica.Log(), "authentication failed") {
+		t.Error("a login came to the replica before its password")
+	}
+	// Many at once, through two gateways that do not know of each other.
+	beside := testenv.Start(t, testenv.Options{Beside: env, Service: everything})
+	beside.Apply(t, passwordDatabase("reader", replica.Addr(), fmt.Sprintf("{name: teleport-admin, password_file: %q, uri: %q}", file, env.Server.Addr()), ""))
+	beside.Apply(t, testenv.Role("alice", "keep", "reader"))
+	beside.AddUser(t, "alice", []string{"alice"}, nil)
+	awaitServed(t, beside, "reader")
+	var all errgroup.Group
+	for i, person := range []*testenv.Person{alice, beside.As(t, "alice")} {
+		cfg := person.Proxy(t, identity.Route{Database: "reader", DatabaseName: "postgres"})
+		for range 4 {
+			all.Go(func() error {
+				conn, err := testenv.TryConnect(t, cfg)
+				if err != nil {
+					return fmt.Errorf("gateway %d: %w", i, err)
+				}
+				return conn.Ping(t.Context())
+			})
+		}
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -77,6 +77,21 @@ func (a *accounts) opened(e *entry, o *opening, err error) {
 	close(o.ready)
 }
 
+// openKey returns the key of the password that the account has, if it has one.
+func (a *accounts) openKey(e *entry) key {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e.opening == nil {
+		return key{}
+	}
+	select {
+	case <-e.opening.ready:
+		return e.opening.key
+	default:
+		return key{}
+	}
+}
+
 // spoil makes logins to come use another password.
 func (a *accounts) spoil(e *entry) {
 	a.mu.Lock()

@@ -50,7 +50,8 @@ func single(r *pgconn.Result) string {
 	return string(r.Rows[0][0])
 }
 
-// Await waits until a replica has the account as the session needs it. replica is
+// Await waits until a replica has the account as the session needs it, and the
+// password that [Lease.Password] has given it, if it has one. replica is
 // an admin connection to the very machine that the session logs in to. The fault is
 // [ErrBehind], Unavailable, when that takes longer than Config.ReplayTimeout.
 func (l *Lease) Await(ctx context.Context, replica *pgconn.PgConn) error {
@@ -112,6 +113,11 @@ func (w *awaiting) ready(ctx context.Context) (bool, error) {
 	}
 	w.lease.mu.Lock()
 	want := w.lease.want
+	if w.lsn == "" {
+		// Nothing but the password itself tells that it is there. Elsewhere it may be gone
+		// again: then another agent has set its own, and the login will be refused.
+		want.key = w.lease.s.accounts.openKey(w.lease.entry)
+	}
 	w.lease.mu.Unlock()
 	have, err := observe(ctx, w.replica, want.user, want.roles)
 	if err != nil {

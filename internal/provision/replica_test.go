@@ -132,5 +132,23 @@ func TestAwaitReplicaWithoutWAL(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mustLogIn(t, alice)
+
+	// The account alone is not enough for a login with a password.
+	_, done, err := l.Password(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.await(t, l); err != nil {
+		t.Fatal(err)
+	}
+	var open bool
+	conn := r.replica.Superuser(t, r.db)
+	if err := conn.QueryRow(t.Context(), "SELECT rolpassword IS NOT NULL AND rolvaliduntil > now() FROM pg_authid WHERE rolname = $1", alice).Scan(&open); err != nil || !open {
+		t.Errorf("the replica is ready without the password: open %t, %v", open, err)
+	}
+	_ = conn.Close(t.Context())
+	if err := done(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	release(t, l, provision.Deactivated)
 }
