@@ -36,6 +36,15 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	held := testenv.Connect(b, ways[2].cfg)
 	defer testenv.Close(b, held)
+	takeTurns(b, env, ways)
+}
+
+// takeTurns measures the ways until the benchmark has had enough, and reports
+// ratios to the first of them, which connects as the database user direct. One
+// session of the gateway's stays open meanwhile.
+func takeTurns(b *testing.B, env *testenv.Env, ways []*way) {
+	b.Helper()
+	direct := ways[0]
 	// The end of one session must not be in the way of the next.
 	dba := env.Server.Superuser(b, "postgres")
 	ended := func() bool {

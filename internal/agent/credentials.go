@@ -31,10 +31,11 @@ type credentials struct {
 type answer struct {
 	password  func(context.Context) (string, error) // nil: there is none
 	scramOnly bool                                  // the password itself is never sent
+	salted    []byte                                // instead of a password, for SCRAM; nil: there is none
 }
 
 func (a answer) to(cfg pgwire.StartConfig) pgwire.StartConfig {
-	cfg.Password, cfg.SCRAMOnly = a.password, a.scramOnly
+	cfg.Password, cfg.SCRAMOnly, cfg.SaltedPassword = a.password, a.scramOnly, a.salted
 	return cfg
 }
 
@@ -82,12 +83,11 @@ func (c *credentials) ofSession(ctx context.Context, host string, s *session) (a
 		// Somebody else made the account, and knows its password.
 		return answer{scramOnly: true, password: noPassword}, func() {}, nil
 	}
-	secret, done, err := s.lease.Password(ctx)
+	salted, done, err := s.lease.Password(ctx)
 	if err != nil {
 		return answer{}, nil, s.activationError(err)
 	}
-	return answer{scramOnly: true, password: func(context.Context) (string, error) { return secret, nil }},
-		func() { s.endPassword(ctx, done) }, nil
+	return answer{scramOnly: true, salted: salted}, func() { s.endPassword(ctx, done) }, nil
 }
 
 // overtaken reports whether a refused login can be another agent's doing:

@@ -217,7 +217,7 @@ func TestServerThatCannotBeReached(t *testing.T) {
 }
 
 // awaitServed waits until the agent serves a database.
-func awaitServed(t *testing.T, env *testenv.Env, name string) {
+func awaitServed(t testing.TB, env *testenv.Env, name string) {
 	t.Helper()
 	testenv.Eventually(t, name+" is served", func() bool { return served(t, env, name) })
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // served reports whether the agent serves a database.
-func served(t *testing.T, env *testenv.Env, name string) bool {
+func served(t testing.TB, env *testenv.Env, name string) bool {
 	t.Helper()
 	status, err := api.Status().Call(t.Context(), env.Admin(), api.Empty{})
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *starter) authenticate(ctx context.Context, body []byte) error {
 		s.authOK = true
 		return nil
 	case authCleartext:
-		if s.cfg.SCRAMOnly {
+		if s.cfg.SCRAMOnly || s.cfg.SaltedPassword != nil {
 			return fault.New(fault.Unavailable, "the database server asks for a password in clear text").
 				WithHint("Let pg_hba.conf of the server say scram-sha-256 instead of password, ldap, pam or radius for this connection.")
 		}
@@ -91,11 +91,14 @@ func (s *starter) beginSCRAM(ctx context.Context, list []byte) error {
 	if !slices.Contains(offered, scramSHA256) && !slices.Contains(offered, scramSHA256Plus) {
 		return fault.Newf(fault.Unavailable, "the database server offers no SASL mechanism that is supported: %q", offered)
 	}
-	password, err := s.password(ctx)
-	if err != nil {
-		return err
+	s.scram = newSCRAM(slices.Contains(offered, scramSHA256Plus), bindingData(s.conn.tls))
+	if s.scram.salted = s.cfg.SaltedPassword; s.scram.salted == nil {
+		password, err := s.password(ctx)
+		if err != nil {
+			return err
+		}
+		s.scram.password = saslPrep(password)
 	}
-	s.scram = newSCRAM(password, slices.Contains(offered, scramSHA256Plus), bindingData(s.conn.tls))
 	first := s.scram.first()
 	answer := appendCString(nil, s.scram.mechanism())
 	answer = append(answer, byte(len(first)>>24), byte(len(first)>>16), byte(len(first)>>8), byte(len(first)))

@@ -30,6 +30,7 @@ const (
 type scram struct {
 	name     string // sent empty: PostgreSQL uses that of the StartupMessage
 	password string
+	salted   []byte // SaltedPassword; nil until it is derived from password
 	header   string // gs2-header
 	binding  []byte // channel binding data; nil without binding
 	nonce    string
@@ -38,10 +39,11 @@ type scram struct {
 	verified bool
 }
 
-// newSCRAM begins an exchange. plus tells whether the server offers channel
-// binding, and binding what it would be bound to, nil if nothing.
-func newSCRAM(password string, plus bool, binding []byte) *scram {
-	s := &scram{password: saslPrep(password), nonce: rand.Text()}
+// newSCRAM begins an exchange, for a password or a key that the caller sets. plus
+// tells whether the server offers channel binding, and binding what it would be bound
+// to, nil if nothing.
+func newSCRAM(plus bool, binding []byte) *scram {
+	s := &scram{nonce: rand.Text()}
 	switch {
 	case binding == nil:
 		s.header = "n,,"
@@ -93,19 +95,20 @@ func (s *scram) proof(serverFirst []byte) ([]byte, error) {
 	if err != nil || iterations < 1 || iterations > maxIterations {
 		return nil, scramFault(fmt.Sprintf("an iteration count of %.20q", count))
 	}
-	salted, err := pbkdf2.Key(sha256.New, s.password, salt, iterations, sha256.Size)
-	if err != nil {
-		return nil, err
+	if s.salted == nil {
+		if s.salted, err = pbkdf2.Key(sha256.New, s.password, salt, iterations, sha256.Size); err != nil {
+			return nil, err
+		}
 	}
 	bound := base64.StdEncoding.EncodeToString(append([]byte(s.header), s.binding...))
 	final := "c=" + bound + ",r=" + nonce
 	message := s.firstBare() + "," + string(serverFirst) + "," + final
 
-	clientKey := hmacSHA256(salted, "Client Key")
+	clientKey := hmacSHA256(s.salted, "Client Key")
 	storedKey := sha256.Sum256(clientKey)
 	proof := hmacSHA256(storedKey[:], message)
 	subtle.XORBytes(proof, proof, clientKey)
-	s.expected = hmacSHA256(hmacSHA256(salted, "Server Key"), message)
+	s.expected = hmacSHA256(hmacSHA256(s.salted, "Server Key"), message)
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }
 

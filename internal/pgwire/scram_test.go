@@ -1,6 +1,8 @@
 package pgwire
 
 import (
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"strings"
@@ -11,17 +13,28 @@ import (
 // send, so the first message is given.
 func TestSCRAMVector(t *testing.T) {
 	t.Parallel()
-	s := &scram{password: "pencil", header: "n,,", nonce: "rOprNGfwEbeRWgbNEkqO", name: "user"}
-	got, err := s.proof([]byte("r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"))
+	const salt64 = "W22ZaJ0SNY7soEsUEjb6gQ=="
+	salt, err := base64.StdEncoding.DecodeString(salt64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-	if string(got) != want {
-		t.Errorf("proof %s, want %s", got, want)
+	salted, err := pbkdf2.Key(sha256.New, "pencil", salt, 4096, sha256.Size)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := s.verify([]byte("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")); err != nil || !s.verified {
-		t.Errorf("verify: %v", err)
+	for name, s := range map[string]*scram{"password": {password: "pencil"}, "key": {salted: salted, password: "not looked at"}} {
+		s.header, s.nonce, s.name = "n,,", "rOprNGfwEbeRWgbNEkqO", "user"
+		got, err := s.proof([]byte("r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=" + salt64 + ",i=4096"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+		if string(got) != want {
+			t.Errorf("%s: proof %s, want %s", name, got, want)
+		}
+		if err := s.verify([]byte("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")); err != nil || !s.verified {
+			t.Errorf("%s: verify: %v", name, err)
+		}
 	}
 }
 
@@ -37,12 +50,12 @@ func TestSCRAMHeaders(t *testing.T) {
 		{true, nil, scramSHA256, "n,,n=,r="},
 		{false, nil, scramSHA256, "n,,n=,r="},
 	} {
-		s := newSCRAM("x", tt.plus, tt.binding)
+		s := newSCRAM(tt.plus, tt.binding)
 		if s.mechanism() != tt.mechanism || !strings.HasPrefix(s.first(), tt.head) || len(s.nonce) < 24 {
 			t.Errorf("plus %v, binding %q: %s %s", tt.plus, tt.binding, s.mechanism(), s.first())
 		}
 	}
-	s := newSCRAM("x", true, []byte("hash"))
+	s := newSCRAM(true, []byte("hash"))
 	final, err := s.proof([]byte("r=" + s.nonce + "x,s=AAAA,i=1"))
 	if err != nil {
 		t.Fatal(err)

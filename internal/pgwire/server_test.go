@@ -307,16 +307,19 @@ func TestFinishHasALimit(t *testing.T) {
 // over TLS neither.
 func TestSCRAMOnly(t *testing.T) {
 	t.Parallel()
-	client, server := tlsPair(t)
-	go func() {
-		_, _ = ReadStartup(server)
-		_, _ = server.Write(msg('R', "\x00\x00\x00\x03"))
-	}()
-	asked := false
-	c := &ServerConn{Conn: client, host: "h", tls: client.(*tls.Conn)}
-	_, err := c.Start(t.Context(), StartConfig{User: "u", SCRAMOnly: true, Password: func(context.Context) (string, error) { asked = true; return "secret", nil }})
-	if fault.KindOf(err) != fault.Unavailable || asked {
-		t.Errorf("err %v, asked for the password: %v", err, asked)
+	for name, cfg := range map[string]StartConfig{"password": {SCRAMOnly: true}, "key": {SaltedPassword: []byte("key")}} {
+		client, server := tlsPair(t)
+		go func() {
+			_, _ = ReadStartup(server)
+			_, _ = server.Write(msg('R', "\x00\x00\x00\x03"))
+		}()
+		asked := false
+		c := &ServerConn{Conn: client, host: "h", tls: client.(*tls.Conn)}
+		cfg.User, cfg.Password = "u", func(context.Context) (string, error) { asked = true; return "secret", nil }
+		_, err := c.Start(t.Context(), cfg)
+		if fault.KindOf(err) != fault.Unavailable || asked {
+			t.Errorf("%s: err %v, asked for the password: %v", name, err, asked)
+		}
 	}
 }
 

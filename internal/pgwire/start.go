@@ -35,6 +35,9 @@ type StartConfig struct {
 	Password func(ctx context.Context) (string, error)
 	// SCRAMOnly refuses a server that asks for the password itself.
 	SCRAMOnly bool
+	// SaltedPassword takes the place of the password (RFC 5802, section 3), for SCRAM
+	// only: whatever salt and count the server sends, nothing is derived. Password is not called.
+	SaltedPassword []byte
 }
 
 // Backend is the server's process that serves a session.

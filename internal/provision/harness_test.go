@@ -248,10 +248,15 @@ func (w *world) login(t testing.TB, l *provision.Lease) *pgx.Conn {
 		t.Fatalf("password of %s: %v", l.User(), err)
 	}
 	secrets.add(secret)
-	conn := w.pg.ConnectPassword(t, l.User(), secret, w.db)
-	if err := done(t.Context()); err != nil {
-		t.Fatalf("end of the password of %s: %v", l.User(), err)
+	conn, err := pgx.ConnectConfig(t.Context(), withKey(w.userConfig(t, l.User(), w.db), secret))
+	if err := errors.Join(err, done(t.Context())); err != nil {
+		t.Fatalf("log in as %s: %v", l.User(), err)
 	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = conn.Close(ctx) // the test may have broken it on purpose
+	})
 	return conn
 }
 
@@ -267,7 +272,7 @@ func (w *world) tryLeased(ctx context.Context, t testing.TB, l *provision.Lease,
 		return nil, fmt.Errorf("password: %w", err)
 	}
 	secrets.add(secret)
-	conn, refused := w.tryPassword(ctx, t, l.User(), secret, database)
+	conn, refused := w.tryKey(ctx, t, l.User(), secret, database)
 	if err := done(ctx); err != nil {
 		return nil, errors.Join(refused, fmt.Errorf("end of the password: %w", err))
 	}
@@ -294,14 +299,21 @@ func (w *world) logout(t testing.TB, conn *pgx.Conn) {
 // tryLogin connects as the database user and returns PostgreSQL's refusal.
 func (w *world) tryLogin(ctx context.Context, t testing.TB, user, database string) (*pgconn.PgConn, error) {
 	t.Helper()
-	return w.tryPassword(ctx, t, user, "", database)
+	return pgconn.ConnectConfig(ctx, &w.userConfig(t, user, database).Config)
 }
 
-func (w *world) tryPassword(ctx context.Context, t testing.TB, user, password, database string) (*pgconn.PgConn, error) {
+// tryKey is tryLogin with the key of a password.
+func (w *world) tryKey(ctx context.Context, t testing.TB, user string, salted []byte, database string) (*pgconn.PgConn, error) {
+	t.Helper()
+	return pgconn.ConnectConfig(ctx, &withKey(w.userConfig(t, user, database), salted).Config)
+}
+
+// userConfig returns how a database user connects over TCP.
+func (w *world) userConfig(t testing.TB, user, database string) *pgx.ConnConfig {
 	t.Helper()
 	cfg := w.pg.Config(t, user, database)
-	cfg.Host, cfg.Password = w.pg.Host, password
-	return pgconn.ConnectConfig(ctx, &cfg.Config)
+	cfg.Host = w.pg.Host
+	return cfg
 }
 
 // eventually waits for a condition.

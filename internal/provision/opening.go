@@ -13,7 +13,7 @@ type opening struct {
 
 	// Set before ready is closed.
 	key    key
-	secret string
+	secret []byte
 	failed bool
 
 	// The rest is guarded by accounts.mu.

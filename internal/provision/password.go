@@ -18,8 +18,9 @@ import (
 )
 
 // A database user that logs in with a password has one for the time of its logins
-// only. The password is random and stays in this process; PostgreSQL gets the
-// SCRAM verifier of it, with VALID UNTIL a minute ahead, and loses it as soon as
+// only. Nobody knows it, not even we: instead of a password, the key is random that
+// SCRAM derives from passwords. It stays in this process. PostgreSQL gets the
+// verifier of it, with VALID UNTIL a minute ahead, and loses it as soon as
 // the login is done. Between logins VALID UNTIL is -infinity, which no password
 // that a person gives the own account gets past.
 //
@@ -28,22 +29,24 @@ import (
 // microseconds are random and tell each agent whether it is its own. See
 // docs/decisions/0017-passwords.md.
 
-// key is a password of an account for the time of its logins.
+// key is what an account has in the place of a password for the time of its logins.
 type key struct {
-	verifier string // what PostgreSQL stores; the password cannot be told from it
+	verifier string // what PostgreSQL stores; the secret cannot be told from it
 	mark     int    // microseconds of VALID UNTIL, from 1 to 999,999; 0: no key
 }
 
-// newKey returns a key and the password that it belongs to.
-func newKey() (k key, secret string, err error) {
-	secret = rand.Text()
-	salt := make([]byte, saltLength)
-	rand.Read(salt)
-	if k.verifier, err = verifier(secret, salt); err != nil {
-		return key{}, "", err
-	}
-	k.mark = 1 + mathrand.IntN(999_999)
-	return k, secret, nil
+// newKey returns a key and its secret, the SaltedPassword of RFC 5802. Deriving that
+// from a password takes thousands of rounds, so that passwords cannot be guessed.
+// Nobody guesses 256 random bits.
+func newKey() (k key, secret []byte) {
+	secret = random(sha256.Size)
+	return key{verifier: verifier(secret, random(saltLength)), mark: 1 + mathrand.IntN(999_999)}, secret
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
 }
 
 // What PostgreSQL itself makes verifiers with (scram-common.h).
@@ -55,20 +58,26 @@ const (
 // NewPassword returns a random password and its SCRAM verifier, which PostgreSQL
 // takes in the place of the password.
 func NewPassword() (secret, verifier string, err error) {
-	k, secret, err := newKey()
-	return secret, k.verifier, err
+	secret = rand.Text()
+	verifier, err = verifierOf(secret, random(saltLength))
+	return secret, verifier, err
 }
 
-// verifier returns the SCRAM-SHA-256 verifier of a password of ASCII letters and
-// digits, in the form of pg_authid.rolpassword (RFC 5802, section 3).
-func verifier(password string, salt []byte) (string, error) {
+// verifierOf returns the verifier of a password of ASCII letters and digits.
+func verifierOf(password string, salt []byte) (string, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, scramIterations, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("derive a SCRAM verifier: %w", err)
 	}
+	return verifier(salted, salt), nil
+}
+
+// verifier returns the SCRAM-SHA-256 verifier of a SaltedPassword, in the form of
+// pg_authid.rolpassword (RFC 5802, section 3).
+func verifier(salted, salt []byte) string {
 	stored := sha256.Sum256(keyed(salted, "Client Key"))
 	encode := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, encode(salt), encode(stored[:]), encode(keyed(salted, "Server Key"))), nil
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, encode(salt), encode(stored[:]), encode(keyed(salted, "Server Key")))
 }
 
 func keyed(salted []byte, text string) []byte {
@@ -96,28 +105,27 @@ const othersKeyWait = 2 * time.Second
 // errOthersKey stops a transaction because another agent logs in.
 var errOthersKey = errors.New("another agent logs in to the account")
 
-// Password gives the account a password for one login, and returns it with what
-// must be called when that login has succeeded or failed, and which takes the
-// password away again. Logins of this process to one account at the same time share
+// Password gives the account a password for one login. It returns the key that SCRAM
+// derives from a password (SaltedPassword of RFC 5802) in the place of one, to be read
+// only, and what must be called when that login has succeeded or failed, and which
+// takes the password away again. Logins of this process to one account at the same time share
 // a password; those of other agents are waited for. Where PostgreSQL refuses the
 // login with SQLSTATE 28000 or 28P01 another agent has come between: call
 // [Lease.Reactivate], and Password again. Errors are those of [Server.Activate].
-func (l *Lease) Password(ctx context.Context) (secret string, done func(context.Context) error, err error) {
+func (l *Lease) Password(ctx context.Context) (secret []byte, done func(context.Context) error, err error) {
 	o, first, err := l.s.accounts.open(ctx, l.entry)
 	if err != nil {
 		if o != nil {
 			err = errors.Join(err, l.closePassword(context.WithoutCancel(ctx), o))
 		}
-		return "", nil, tooLate(err)
+		return nil, nil, tooLate(err)
 	}
 	if first {
-		o.key, o.secret, err = newKey()
-		if err == nil {
-			err = l.setKey(ctx, o.key)
-		}
+		o.key, o.secret = newKey()
+		err = l.setKey(ctx, o.key)
 		l.s.accounts.opened(l.entry, o, err)
 		if err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 	}
 	return o.secret, func(ctx context.Context) error { return l.closePassword(ctx, o) }, nil

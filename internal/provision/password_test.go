@@ -1,7 +1,10 @@
 package provision_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,16 +34,30 @@ func withPasswords(t *testing.T, test func(t *testing.T, w *world)) {
 	}
 }
 
-// knock tries to log in with this password.
-func (w *world) knock(ctx context.Context, t testing.TB, user, password string) (*pgconn.PgConn, error) {
-	t.Helper()
-	return w.tryPassword(ctx, t, user, password, w.db)
-}
-
 // refused checks that this password opens nothing.
 func (w *world) refused(t testing.TB, when, user, password string) {
 	t.Helper()
-	conn, err := w.knock(t.Context(), t, user, password)
+	cfg := w.userConfig(t, user, w.db)
+	cfg.Password = password
+	conn, err := pgconn.ConnectConfig(t.Context(), &cfg.Config)
+	checkRefused(t, when, conn, err)
+}
+
+// refusedKey checks that the key of a password opens nothing.
+func (w *world) refusedKey(t testing.TB, when, user string, salted []byte) {
+	t.Helper()
+	conn, err := w.tryKey(t.Context(), t, user, salted, w.db)
+	checkRefused(t, when, conn, err)
+	// Nor is its text a password.
+	for _, text := range []string{string(salted), base64.StdEncoding.EncodeToString(salted), hex.EncodeToString(salted)} {
+		if !strings.Contains(text, "\x00") {
+			w.refused(t, when+", as text", user, text)
+		}
+	}
+}
+
+func checkRefused(t testing.TB, when string, conn *pgconn.PgConn, err error) {
+	t.Helper()
 	if err == nil {
 		_ = conn.Close(t.Context())
 	}
@@ -103,7 +120,7 @@ func (w *world) testKept(t *testing.T, s *provision.Server) {
 	}
 	secrets.add(secret)
 	w.checkStored(t, "open", alice, stored{Verifier: true, Until: "soon"})
-	conn, err := w.knock(t.Context(), t, alice, secret)
+	conn, err := w.tryKey(t.Context(), t, alice, secret, w.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +129,7 @@ func (w *world) testKept(t *testing.T, s *provision.Server) {
 		t.Fatal(err)
 	}
 	w.checkStored(t, "logged in", alice, closed)
-	w.refused(t, "after the login", alice, secret)
+	w.refusedKey(t, "after the login", alice, secret)
 
 	// Another session, another secret.
 	second := activate(t, s, w.want(alice, provision.Keep, w.name("reader")))
@@ -121,10 +138,10 @@ func (w *world) testKept(t *testing.T, s *provision.Server) {
 		t.Fatal(err)
 	}
 	secrets.add(again)
-	if again == secret {
+	if bytes.Equal(again, secret) {
 		t.Error("two logins, one after the other, had the same password")
 	}
-	other, err := w.knock(t.Context(), t, alice, again)
+	other, err := w.tryKey(t.Context(), t, alice, again, w.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +159,7 @@ func (w *world) testKept(t *testing.T, s *provision.Server) {
 	release(t, l, provision.Deactivated)
 	w.check(t, "after", alice, disabled())
 	w.checkStored(t, "after", alice, closed)
-	w.refused(t, "after the release", alice, secret)
+	w.refusedKey(t, "after the release", alice, secret)
 }
 
 func (w *world) testDropped(t *testing.T, s *provision.Server) {
@@ -216,7 +233,7 @@ func (w *world) testAbandoned(t *testing.T, s *provision.Server) {
 		t.Fatal(err)
 	}
 	w.checkStored(t, "logged in after all", carol, closed)
-	w.refused(t, "the dead agent's password", carol, secret)
+	w.refusedKey(t, "the dead agent's password", carol, secret)
 	if err := hangUp(conn); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +307,7 @@ func (w *world) testStolenVerifier(t *testing.T, s *provision.Server) {
 			t.Errorf("with %s for the client's key: got %v, want the login refused", key, err)
 		}
 	}
-	conn, err := w.knock(t.Context(), t, dave, secret)
+	conn, err := w.tryKey(t.Context(), t, dave, secret, w.db)
 	if err != nil {
 		t.Fatalf("the password itself: %v: the attacks above tried nothing", err)
 	}

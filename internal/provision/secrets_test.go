@@ -1,6 +1,8 @@
 package provision_test
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,7 +15,8 @@ import (
 // adminSecret is the password of the admin where everybody needs one.
 const adminSecret = "the admin's own secret"
 
-// secretSet holds the passwords that accounts of the tests have had.
+// secretSet holds the keys that accounts of the tests have had, in the forms in which
+// a log could hold them.
 type secretSet struct {
 	mu  sync.Mutex
 	all map[string]bool
@@ -23,18 +26,22 @@ type secretSet struct {
 // must not hold them.
 var secrets secretSet
 
-func (s *secretSet) add(secret string) {
+// add notes a key, and what a client proves that it knows.
+func (s *secretSet) add(salted []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
 		s.all = map[string]bool{}
 	}
-	s.all[secret] = true
+	for _, key := range [][]byte{salted, mac(salted, "Client Key")} {
+		s.all[base64.StdEncoding.EncodeToString(key)] = true
+		s.all[hex.EncodeToString(key)] = true
+	}
 }
 
 var (
 	verifiers = regexp.MustCompile(`SCRAM-SHA-256\$4096:([^$]+)\$([^:]+):([^']+)`)
-	likely    = regexp.MustCompile(`[A-Z2-7]{26}`) // the form of our passwords, see rand.Text
+	likely    = regexp.MustCompile(`[0-9a-f]{64}|[A-Za-z0-9+/]{43}=`) // 32 bytes
 )
 
 // inLog looks for secrets in a server's log that holds every statement.
@@ -50,7 +57,7 @@ func (s *secretSet) inLog(log string) error {
 	}
 	for _, word := range likely.FindAllString(log, -1) {
 		if s.all[word] {
-			found = append(found, fmt.Errorf("the server's log holds the password %q", word))
+			found = append(found, fmt.Errorf("the server's log holds the key %q", word))
 		}
 	}
 	if strings.Contains(log, adminSecret) {
