@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,35 +15,22 @@ import (
 	"github.com/postern-db/postern/internal/client"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/testenv"
 )
-
-func newFakeHub(t *testing.T) *fakeHub {
-	t.Helper()
-	return startFakeHub(t, echo)
-}
-
-func login(t *testing.T, home *client.Home, hub *fakeHub) *client.Profile {
-	t.Helper()
-	p, err := home.Login(t.Context(), client.LoginRequest{Address: hub.address, User: "alice", Password: testPassword, Pin: hub.host.Pin()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 func TestLoginWritesPrivateFiles(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: filepath.Join(t.TempDir(), "postern")}
-	login(t, home, hub)
+	u.login(t, home)
 	p, err := home.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.User != "alice" || p.Cluster != "main" || p.Address != hub.address || p.SystemRoots {
+	if p.User != u.name || p.Cluster != testenv.Cluster || p.Address != u.road.address || p.SystemRoots {
 		t.Errorf("profile = %+v", p)
 	}
-	if diff := cmp.Diff([]string{"reader", "writer"}, p.Roles); diff != "" {
+	if diff := cmp.Diff([]string{u.name + "-reader", u.name + "-writer"}, p.Roles); diff != "" {
 		t.Error(diff)
 	}
 	files := 0
@@ -67,26 +55,26 @@ func TestLoginWritesPrivateFiles(t *testing.T) {
 
 func TestLoginRefuses(t *testing.T) {
 	t.Parallel()
-	hub, other := newFakeHub(t), newCA(t, ca.Host)
+	u, other := newUser(t), newCA(t, ca.Host, testenv.Cluster)
 	for name, test := range map[string]struct {
 		req  client.LoginRequest
 		kind fault.Kind
 		text string
 		hint string
 	}{
-		"wrong password": {client.LoginRequest{Password: "x", Pin: hub.host.Pin()}, fault.Unauthenticated, "wrong user name", ""},
-		"wrong pin":      {client.LoginRequest{Password: testPassword, Pin: other.Pin()}, fault.Unavailable, "pinned authority", "compare --ca-pin"},
-		"no pin":         {client.LoginRequest{Password: testPassword}, fault.Unavailable, "not trusted", "postern ctl status"},
-		"broken pin":     {client.LoginRequest{Password: testPassword, Pin: "sha256:12"}, fault.Invalid, "64 hex digits", "postern ctl status"},
+		"wrong password": {client.LoginRequest{Password: "x", Pin: u.Pin}, fault.Unauthenticated, "user name or password is wrong", ""},
+		"wrong pin":      {client.LoginRequest{Password: testenv.Password, Pin: other.Pin()}, fault.Unavailable, "pinned authority", "compare --ca-pin"},
+		"no pin":         {client.LoginRequest{Password: testenv.Password}, fault.Unavailable, "not trusted", "postern ctl status"},
+		"broken pin":     {client.LoginRequest{Password: testenv.Password, Pin: "sha256:12"}, fault.Invalid, "64 hex digits", "postern ctl status"},
 		"bad address":    {client.LoginRequest{Address: "a b"}, fault.Invalid, "address of a hub", "--proxy="},
-		"nobody there":   {client.LoginRequest{Address: "127.0.0.1:1", Pin: hub.host.Pin()}, fault.Unavailable, "cannot reach 127.0.0.1:1", ""},
+		"nobody there":   {client.LoginRequest{Address: "127.0.0.1:1", Pin: u.Pin}, fault.Unavailable, "cannot reach 127.0.0.1:1", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			home := &client.Home{Dir: t.TempDir()}
-			test.req.User = "alice"
+			test.req.User = u.name
 			if test.req.Address == "" {
-				test.req.Address = hub.address
+				test.req.Address = u.road.address
 			}
 			_, err := home.Login(t.Context(), test.req)
 			if err == nil {
@@ -107,12 +95,19 @@ func TestLoginRefuses(t *testing.T) {
 // hub: neither to who knows the pin nor to who is logged in.
 func TestHubNameIsChecked(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	login(t, home, hub)
-	hub.useName(t, "example.db.main")
-	for name, pin := range map[string]string{"by pin": hub.host.Pin(), "by host CA": ""} {
-		_, err := home.Login(t.Context(), client.LoginRequest{Address: hub.address, User: "alice", Password: testPassword, Pin: pin})
+	u.login(t, home)
+	agent := hostCertificate(t, u.Authority(t, ca.Host, nil), "*.db."+testenv.Cluster)
+	u.road.lead(impostor(t, agent, func(conn *tls.Conn) {
+		if n, err := conn.Read(make([]byte, 1)); n > 0 {
+			t.Errorf("something was sent to it, %v", err)
+		}
+	}))
+	for name, pin := range map[string]string{"by pin": u.Pin, "by host CA": ""} {
+		request := u.request()
+		request.Pin = pin
+		_, err := home.Login(t.Context(), request)
 		if f := fault.Of(err); err == nil || f.Kind != fault.Unavailable || !strings.Contains(f.Text, "not trusted") {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -121,31 +116,33 @@ func TestHubNameIsChecked(t *testing.T) {
 
 func TestLaterLoginTrustsWhatTheFirstLearnt(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	login(t, home, hub)
-	if _, err := home.Login(t.Context(), client.LoginRequest{Address: hub.address, User: "alice", Password: testPassword}); err != nil {
+	u.login(t, home)
+	request := u.request()
+	request.Pin = ""
+	if _, err := home.Login(t.Context(), request); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestExpiredLoginSaysHowToRenew(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	p := login(t, home, hub)
-	home.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	p := u.login(t, home)
+	home.Now = at(p.Expires)
 	_, err := home.Connect(p)
-	if f := fault.Of(err); f.Kind != fault.Unauthenticated || f.Hint != "postern login --proxy="+hub.address+" --user=alice" {
+	if f := fault.Of(err); f.Kind != fault.Unauthenticated || f.Hint != "postern login --proxy="+u.road.address+" --user="+u.name {
 		t.Errorf("got %v %q", err, f.Hint)
 	}
 }
 
 func TestLogoutLeavesNothing(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	p := login(t, home, hub)
+	p := u.login(t, home)
 	if err := home.Logout(p); err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +160,9 @@ func TestLogoutLeavesNothing(t *testing.T) {
 
 func TestDatabaseCertificateIsReusedPerRoute(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	h, err := home.Connect(login(t, home, hub))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := u.connected(t, home)
 	get := func(route identity.Route) {
 		t.Helper()
 		if _, err := h.DatabaseCertificate(t.Context(), route); err != nil {
@@ -181,39 +174,34 @@ func TestDatabaseCertificateIsReusedPerRoute(t *testing.T) {
 	get(route)
 	route.DatabaseRole = []string{"b", "a", "a"} // the same, written differently
 	get(route)
-	if got := hub.issued.Load(); got != 1 {
+	if got := u.issued(t); got != 1 {
 		t.Errorf("%d certificates for one route", got)
 	}
 	route.DatabaseRole = nil
 	get(route)
 	route.DatabaseRole = []string{"a", "b"} // still there beside the other
 	get(route)
-	if got := hub.issued.Load(); got != 2 {
+	if got := u.issued(t); got != 2 {
 		t.Errorf("%d certificates for two routes", got)
 	}
 	route.DatabaseRole = []string{} // none is not the same as all
 	get(route)
 	get(route)
-	if got := hub.issued.Load(); got != 3 {
+	if got := u.issued(t); got != 3 {
 		t.Errorf("%d certificates for three routes", got)
 	}
-	home.Now = func() time.Time { return time.Now().Add(databaseTTL - 30*time.Second) } // ends in half a minute
+	home.Now = at(h.Profile.Expires.Add(-30 * time.Second)) // the certificates end with the login
 	get(route)
-	if got := hub.issued.Load(); got != 4 {
+	if got := u.issued(t); got != 4 {
 		t.Errorf("%d certificates: the one about to end was used again", got)
 	}
 }
 
 func TestActiveDatabases(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	p := login(t, home, hub)
-	h, err := home.Connect(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := u.connected(t, home)
 	if _, err := h.DatabaseCertificate(t.Context(), identity.Route{Database: "example"}); err != nil {
 		t.Fatal(err)
 	}
@@ -221,17 +209,17 @@ func TestActiveDatabases(t *testing.T) {
 	if _, err := h.LogInToDatabase(t.Context(), route); err != nil {
 		t.Fatal(err)
 	}
-	active, err := home.ActiveDatabases(p)
-	if err != nil || len(active) != 1 || active[0].Route.DatabaseName != "shop" || active[0].DatabaseUser != "alice" {
+	active, err := home.ActiveDatabases(h.Profile)
+	if err != nil || len(active) != 1 || active[0].Route.DatabaseName != "shop" || active[0].DatabaseUser != u.name {
 		t.Fatalf("active = %v, %v", active, err)
 	}
-	if err := home.LogOutOfDatabase(p, "example"); err != nil {
+	if err := home.LogOutOfDatabase(h.Profile, "example"); err != nil {
 		t.Fatal(err)
 	}
-	if active, err := home.ActiveDatabases(p); err != nil || len(active) != 0 {
+	if active, err := home.ActiveDatabases(h.Profile); err != nil || len(active) != 0 {
 		t.Errorf("active = %v, %v", active, err)
 	}
-	if err := home.LogOutOfDatabase(p, "example"); fault.KindOf(err) != fault.NotFound {
+	if err := home.LogOutOfDatabase(h.Profile, "example"); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("second logout: %v", err)
 	}
 }
@@ -239,18 +227,14 @@ func TestActiveDatabases(t *testing.T) {
 // Certificates of single routes do not pile up.
 func TestExpiredCertificatesAreRemoved(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	home := &client.Home{Dir: t.TempDir()}
-	h, err := home.Connect(login(t, home, hub))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := u.connected(t, home)
 	first, err := h.DatabaseCertificate(t.Context(), identity.Route{Database: "example", DatabaseName: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	home.Now = func() time.Time { return time.Now().Add(databaseTTL + time.Second) }
+	home.Now = at(h.Profile.Expires.Add(time.Second))
 	if _, err := h.DatabaseCertificate(t.Context(), identity.Route{Database: "example", DatabaseName: "b"}); err != nil {
 		t.Fatal(err)
 	}
@@ -298,9 +282,9 @@ func TestParseAddress(t *testing.T) {
 
 func TestSecretIsNotShown(t *testing.T) {
 	t.Parallel()
-	req := client.LoginRequest{User: "alice", Password: testPassword}
+	req := client.LoginRequest{User: "alice", Password: testenv.Password}
 	for _, format := range []string{"%v", "%+v", "%s", "%#v"} {
-		if text := fmt.Sprintf(format, req); strings.Contains(text, testPassword) {
+		if text := fmt.Sprintf(format, req); strings.Contains(text, testenv.Password) {
 			t.Errorf("%s shows %s", format, text)
 		}
 	}

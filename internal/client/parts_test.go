@@ -17,14 +17,8 @@ import (
 // the database where that is for the same route, and they go with it.
 func TestCertificateFiles(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
 	home := &client.Home{Dir: t.TempDir()}
-	p := login(t, home, hub)
-	h, err := home.Connect(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := newUser(t).connected(t, home)
 	shop, other := identity.Route{Database: "example", DatabaseName: "shop"}, identity.Route{Database: "example", DatabaseName: "other"}
 	active, err := h.LogInToDatabase(t.Context(), shop)
 	if err != nil {
@@ -42,7 +36,7 @@ func TestCertificateFiles(t *testing.T) {
 	checkParts(t, single)
 
 	// An expired one goes with the next certificate, a login stays.
-	home.Now = func() time.Time { return time.Now().Add(databaseTTL + time.Second) }
+	home.Now = at(h.Profile.Expires.Add(time.Second))
 	if _, err := h.CertificateFiles(t.Context(), identity.Route{Database: "example", DatabaseName: "third"}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +46,7 @@ func TestCertificateFiles(t *testing.T) {
 		}
 	}
 	checkParts(t, active)
-	if err := home.LogOutOfDatabase(p, "example"); err != nil {
+	if err := home.LogOutOfDatabase(h.Profile, "example"); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(active.File)); err != nil || len(left) != 0 {

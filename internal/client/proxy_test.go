@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,30 +20,17 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-	"go.uber.org/goleak"
 
 	"github.com/postern-db/postern/internal/ca"
 	"github.com/postern-db/postern/internal/client"
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/identity"
+	"github.com/postern-db/postern/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// startProxy logs in at hub and serves a proxy for its database. The address is
-// that of a loopback port.
-func startProxy(t *testing.T, hub *fakeHub) string {
+// startProxy serves a proxy for the database. The address is that of a loopback port.
+func startProxy(t *testing.T, h *client.Hub) string {
 	t.Helper()
-	return startProxyAt(t, hub, time.Now)
-}
-
-func startProxyAt(t *testing.T, hub *fakeHub, now func() time.Time) string {
-	t.Helper()
-	home := &client.Home{Dir: t.TempDir(), Now: now}
-	h, err := home.Connect(login(t, home, hub))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ln, err := client.ListenLoopback(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,16 +39,37 @@ func startProxyAt(t *testing.T, hub *fakeHub, now func() time.Time) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := h.Proxy(identity.Route{Database: "example"}, slog.New(slog.DiscardHandler)).Serve(ctx, ln); err != nil {
+		if err := h.Proxy(toExample, slog.New(slog.DiscardHandler)).Serve(ctx, ln); err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
-		h.Close()
 	})
 	return address
+}
+
+var toExample = identity.Route{Database: testenv.Database}
+
+// program returns how a driver connects to a proxy. It asks for encryption first.
+func (u *user) program(address string) string {
+	return "postgres://" + u.name + "@" + address + "/postgres?sslmode=prefer&connect_timeout=60"
+}
+
+// connect connects as a driver does.
+func (u *user) connect(t *testing.T, address string) *pgconn.PgConn {
+	t.Helper()
+	conn, err := pgconn.Connect(t.Context(), u.program(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = conn.Close(ctx) // the test may have broken it
+	})
+	return conn
 }
 
 func dial(t *testing.T, address string) *net.TCPConn {
@@ -69,94 +79,101 @@ func dial(t *testing.T, address string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)
 }
 
-var startup = mustEncode(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "alice"}})
+func (u *user) startup(t *testing.T) []byte {
+	t.Helper()
+	return encode(t, &pgproto3.StartupMessage{
+		ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": u.name, "database": "postgres"},
+	})
+}
 
-func mustEncode(m pgproto3.FrontendMessage) []byte {
+func encode(t *testing.T, m pgproto3.FrontendMessage) []byte {
+	t.Helper()
 	data, err := m.Encode(nil)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
 	return data
 }
 
-func echo(conn *tls.Conn) {
-	_, _ = io.Copy(conn, conn)
-	_ = conn.CloseWrite()
-}
-
-// Every connection gets back what it sent, the start-up packet included, and
-// then the end: half-close passes in both directions.
+// Every connection gets back what it sent, through one certificate.
 func TestProxyCarriesManyConnections(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
-	address := startProxy(t, hub)
+	u := newUser(t)
+	address := startProxy(t, u.connected(t, &client.Home{Dir: t.TempDir()}))
 	var wg sync.WaitGroup
-	for range 50 {
-		conn := dial(t, address)
+	for range 20 {
 		wg.Go(func() {
+			conn, err := pgconn.Connect(t.Context(), u.program(address))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close(t.Context())
 			payload := make([]byte, 300_000)
 			_, _ = rand.Read(payload)
-			sent := append(bytes.Clone(startup), payload...)
-			var writing sync.WaitGroup
-			writing.Go(func() {
-				if _, err := conn.Write(sent); err != nil {
-					t.Error(err)
-				}
-				_ = conn.CloseWrite()
-			})
-			got, err := io.ReadAll(conn)
-			writing.Wait()
-			if err != nil || !bytes.Equal(got, sent) {
-				t.Errorf("got %d of %d bytes, %v", len(got), len(sent), err)
+			result := conn.ExecParams(t.Context(), "SELECT $1::bytea", [][]byte{payload}, nil, []int16{1}, []int16{1}).Read()
+			if result.Err != nil || len(result.Rows) != 1 || !bytes.Equal(result.Rows[0][0], payload) {
+				t.Errorf("something else came back, %v", result.Err)
 			}
 		})
 	}
 	wg.Wait()
-	if got := hub.issued.Load(); got != 1 {
+	if got := u.issued(t); got != 1 {
 		t.Errorf("%d certificates for connections at the same time", got)
+	}
+}
+
+// A program that says it has nothing more to say gets its answers, all of them, and
+// then the end.
+func TestProxyCarriesTheEnd(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	conn := dial(t, startProxy(t, u.connected(t, &client.Home{Dir: t.TempDir()})))
+	sent := slices.Concat(u.startup(t), encode(t, &pgproto3.Query{String: "SELECT repeat('x', 3000000)"}))
+	if _, err := conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	if err != nil || bytes.Count(got, []byte("x")) < 3_000_000 || !bytes.HasSuffix(got, []byte("SELECT 1\x00Z\x00\x00\x00\x05I")) {
+		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
 
 // A proxy outlives its first certificate.
 func TestProxyRenewsItsCertificate(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
+	u := newUser(t)
 	var later atomic.Int64
-	address := startProxyAt(t, hub, func() time.Time { return time.Now().Add(time.Duration(later.Load())) })
-	once := func() {
-		t.Helper()
-		conn := dial(t, address)
-		if _, err := conn.Write(startup); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(conn, make([]byte, len(startup))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	once()
-	once()
-	if got := hub.issued.Load(); got != 1 {
+	home := &client.Home{Dir: t.TempDir(), Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }}
+	h := u.connected(t, home)
+	address := startProxy(t, h)
+	u.connect(t, address)
+	u.connect(t, address)
+	if got := u.issued(t); got != 1 {
 		t.Errorf("%d certificates for two connections", got)
 	}
-	later.Store(int64(databaseTTL))
-	once()
-	if got := hub.issued.Load(); got != 2 {
+	later.Store(int64(time.Until(h.Profile.Expires)))
+	u.connect(t, address)
+	if got := u.issued(t); got != 2 {
 		t.Errorf("%d certificates after the first has expired", got)
 	}
 }
 
 func TestProxyDeclinesEncryption(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
-	conn := dial(t, startProxy(t, hub))
+	u := newUser(t)
+	conn := dial(t, startProxy(t, u.connected(t, &client.Home{Dir: t.TempDir()})))
 	for _, m := range []pgproto3.FrontendMessage{&pgproto3.GSSEncRequest{}, &pgproto3.SSLRequest{}} {
-		if _, err := conn.Write(mustEncode(m)); err != nil {
+		if _, err := conn.Write(encode(t, m)); err != nil {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 1)
@@ -164,12 +181,13 @@ func TestProxyDeclinesEncryption(t *testing.T) {
 			t.Fatalf("%T: %q, %v", m, answer, err)
 		}
 	}
-	if _, err := conn.Write(startup); err != nil {
+	if _, err := conn.Write(u.startup(t)); err != nil {
 		t.Fatal(err)
 	}
-	got := make([]byte, len(startup))
-	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, startup) {
-		t.Errorf("got %q, %v", got, err)
+	if m, err := pgproto3.NewFrontend(conn, conn).Receive(); err != nil {
+		t.Error(err)
+	} else if _, ok := m.(*pgproto3.AuthenticationOk); !ok {
+		t.Errorf("got %T", m)
 	}
 }
 
@@ -177,29 +195,21 @@ func TestProxyDeclinesEncryption(t *testing.T) {
 // answer is made up for it.
 func TestProxyCarriesCancel(t *testing.T) {
 	t.Parallel()
-	cancelled := make(chan uint32, 1)
-	hub := startFakeHub(t, func(conn *tls.Conn) {
-		head := make([]byte, 16)
-		if _, err := io.ReadFull(conn, head); err != nil {
-			return
-		}
-		if binary.BigEndian.Uint32(head[4:]) == 80877102 {
-			cancelled <- binary.BigEndian.Uint32(head[8:])
-			return // as PostgreSQL: closed without a word
-		}
-		_, _ = io.Copy(io.Discard, conn)
-	})
-	address := startProxy(t, hub)
-	busy := dial(t, address)
-	if _, err := busy.Write(startup); err != nil {
-		t.Fatal(err)
-	}
+	u := newUser(t)
+	address := startProxy(t, u.connected(t, &client.Home{Dir: t.TempDir()}))
+	busy := u.connect(t, address)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := busy.Exec(t.Context(), "SELECT pg_sleep(600)").ReadAll()
+		ended <- err
+	}()
+	u.awaitSleep(t)
 	conn := dial(t, address)
-	if _, err := conn.Write(mustEncode(&pgproto3.CancelRequest{ProcessID: 42, SecretKey: []byte{1, 2, 3, 4}})); err != nil {
+	if _, err := conn.Write(encode(t, &pgproto3.CancelRequest{ProcessID: busy.PID(), SecretKey: busy.SecretKey()})); err != nil {
 		t.Fatal(err)
 	}
-	if pid := <-cancelled; pid != 42 {
-		t.Errorf("pid = %d", pid)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](<-ended); !ok || pgErr.Code != "57014" {
+		t.Errorf("the query ended with %v", pgErr)
 	}
 	if got, err := io.ReadAll(conn); err != nil || len(got) != 0 {
 		t.Errorf("answer %q, %v", got, err)
@@ -211,29 +221,68 @@ func TestProxyCarriesCancel(t *testing.T) {
 func TestProxyExplains(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		session           func(*tls.Conn)
-		prepare           func(*testing.T, *fakeHub)
+		prepare           func(*testing.T, *user, *client.Home)
 		code, text, hints string
 	}{
-		"no certificate": {echo, func(_ *testing.T, h *fakeHub) {
-			h.refuse.Store(fault.New(fault.Denied, "access to database \"example\" denied").WithHint("ask for it"))
-		}, "28000", "access to database \"example\" denied", "ask for it"},
-		"login ended": {echo, func(_ *testing.T, h *fakeHub) {
-			h.refuse.Store(fault.New(fault.Unauthenticated, "the login has expired"))
-		}, "28000", "the login has expired", "postern login --proxy="},
-		"certificate refused": {echo, func(t *testing.T, h *fakeHub) {
-			h.user.Store(newCA(t, ca.User)) // signs from now on, and nobody trusts it
+		"no database": {func(t *testing.T, u *user, _ *client.Home) {
+			u.Remove(t, "role", u.name+"-writer")
+			u.Remove(t, "role", u.name+"-reader")
+		}, "3D000", `database "example" not found`, "postern db ls"},
+		"no user": {func(t *testing.T, u *user, _ *client.Home) {
+			u.Remove(t, "user", u.name)
+		}, "28000", "does not exist any more", ""},
+		"login ended": {func(t *testing.T, u *user, home *client.Home) {
+			yesterday := time.Now().Add(-24 * time.Hour)
+			u.forge(t, u.loginFile(t, home), u.Authority(t, ca.User, at(yesterday)), identity.Route{}, yesterday.Add(time.Hour).Truncate(time.Second))
+		}, "28000", "expired", "postern login"},
+		"certificate refused": {func(t *testing.T, u *user, home *client.Home) {
+			u.forgeDatabase(t, home)
+		}, "28000", "not issued by an authority that is trusted here", "postern login"},
+		"certificate refused at once": {func(t *testing.T, u *user, home *client.Home) {
+			cfg := u.door(t, u.Authority(t, ca.Host, nil))
+			cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+			u.takeOver(t, home, impostor(t, cfg, func(*tls.Conn) { t.Error("nobody is trusted, and yet it connected") }))
 		}, "28000", "refused the database certificate", "postern login"},
-		"hub silent": {func(conn *tls.Conn) {
-			_, _ = io.ReadFull(conn, make([]byte, 8))
-		}, func(*testing.T, *fakeHub) {}, "08006", "the connection", ""},
+		"hub silent": {func(t *testing.T, u *user, home *client.Home) {
+			u.takeOver(t, home, impostor(t, u.door(t, u.Authority(t, ca.Host, nil)), func(conn *tls.Conn) {
+				_, _ = io.ReadFull(conn, make([]byte, 8))
+			}))
+		}, "08006", "closed the connection before the session began", ""},
+		"hub cut off": {func(t *testing.T, u *user, home *client.Home) {
+			u.takeOver(t, home, impostor(t, u.door(t, u.Authority(t, ca.Host, nil)), func(conn *tls.Conn) {
+				_, _ = io.ReadFull(conn, make([]byte, 8))
+				cut(conn.NetConn())
+			}))
+		}, "08006", "broke before the session began", ""},
+		"another authority": {func(t *testing.T, u *user, home *client.Home) {
+			u.takeOver(t, home, impostor(t, u.door(t, newCA(t, ca.Host, testenv.Cluster)), func(*tls.Conn) { t.Error("it was trusted") }))
+		}, "08006", "is not trusted", "log in again"},
+		"no TLS": {func(t *testing.T, u *user, home *client.Home) {
+			u.takeOver(t, home, listen(t, func(_ context.Context, conn net.Conn) { _, _ = conn.Write([]byte("SSH-2.0-OpenSSH\r\n")) }))
+		}, "08006", "cannot reach the hub", ""},
+		"nobody": {func(t *testing.T, u *user, home *client.Home) {
+			u.takeOver(t, home, "127.0.0.1:1")
+		}, "08006", "cannot reach the hub", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			hub := startFakeHub(t, test.session)
-			address := startProxy(t, hub)
-			test.prepare(t, hub)
-			pgErr := connectError(t, address)
+			u, home := newUser(t), &client.Home{Dir: t.TempDir()}
+			p := u.login(t, home)
+			test.prepare(t, u, home)
+			h, err := home.Connect(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(h.Close)
+			conn, err := pgconn.Connect(t.Context(), u.program(startProxy(t, h)))
+			if err == nil {
+				_ = conn.Close(t.Context())
+				t.Fatal("connected")
+			}
+			pgErr, ok := errors.AsType[*pgconn.PgError](err)
+			if !ok {
+				t.Fatalf("not an ErrorResponse: %v", err)
+			}
 			if pgErr.Severity != "FATAL" || pgErr.Code != test.code || !strings.Contains(pgErr.Message, test.text) || !strings.Contains(pgErr.Hint, test.hints) {
 				t.Errorf("got %s %s %q (%q)", pgErr.Severity, pgErr.Code, pgErr.Message, pgErr.Hint)
 			}
@@ -241,25 +290,10 @@ func TestProxyExplains(t *testing.T) {
 	}
 }
 
-// connectError connects as a driver does and returns the error of the server.
-func connectError(t *testing.T, address string) *pgconn.PgError {
-	t.Helper()
-	conn, err := pgconn.Connect(t.Context(), "postgres://alice@"+address+"/shop?sslmode=prefer&connect_timeout=20")
-	if err == nil {
-		_ = conn.Close(t.Context())
-		t.Fatal("connected")
-	}
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		t.Fatalf("not an ErrorResponse: %v", err)
-	}
-	return pgErr
-}
-
 func TestProxyAnswersAnUnknownProtocol(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
-	conn := dial(t, startProxy(t, hub))
+	u := newUser(t)
+	conn := dial(t, startProxy(t, u.connected(t, &client.Home{Dir: t.TempDir()})))
 	if _, err := conn.Write([]byte{0, 0, 0, 8, 0, 9, 0, 0}); err != nil {
 		t.Fatal(err)
 	}
@@ -272,13 +306,8 @@ func TestProxyAnswersAnUnknownProtocol(t *testing.T) {
 // The end of the proxy ends connections that would go on for ever.
 func TestProxyEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	hub := newFakeHub(t)
-	home := &client.Home{Dir: t.TempDir()}
-	h, err := home.Connect(login(t, home, hub))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	u := newUser(t)
+	h := u.connected(t, &client.Home{Dir: t.TempDir()})
 	ln, err := client.ListenPrivate(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -286,24 +315,19 @@ func TestProxyEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- h.Proxy(identity.Route{Database: "example"}, slog.New(slog.DiscardHandler)).Serve(ctx, ln)
+		served <- h.Proxy(toExample, slog.New(slog.DiscardHandler)).Serve(ctx, ln)
 	}()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", ln.Host+"/.s.PGSQL."+ln.Port)
+	conn, err := pgconn.Connect(t.Context(), fmt.Sprintf("host=%s port=%s user=%s dbname=postgres", ln.Host, ln.Port, u.name))
 	if err != nil {
-		t.Fatal(err)
+		cancel()
+		t.Fatal(err, <-served)
 	}
-	defer conn.Close()
-	if _, err := conn.Write(startup); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(conn, make([]byte, len(startup))); err != nil {
-		t.Fatal(err)
-	}
+	defer conn.Close(t.Context())
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if _, err := conn.Read(make([]byte, 1)); err == nil {
+	if _, err := conn.Conn().Read(make([]byte, 1)); err == nil {
 		t.Error("the connection lives on")
 	}
 }
