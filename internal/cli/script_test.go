@@ -1,14 +1,15 @@
 package cli_test
 
 import (
-	"crypto/tls"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -16,45 +17,82 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCLI) != "" {
 		run()
 	}
-	testscript.Main(m, map[string]func(){"postern": run, "tsh": run, "tctl": run})
+	testscript.Main(tests{m}, map[string]func(){"postern": run, "tsh": run, "tctl": run})
 }
 
-var testDatabases = []api.Database{
-	{
-		Name: "example", Description: "orders and customers", Protocol: "postgres", Type: "self-hosted", URI: "localhost:5432",
-		Labels: map[string]string{"env": "prod", "team": "shop"}, Mode: "keep", Provisioning: true,
-		Names: api.Allowance{Allowed: []string{"*"}}, Roles: []string{"reader", "writer"},
-	},
-	{
-		Name: "legacy", Protocol: "postgres", Type: "rds", URI: "legacy.example.com:5432", Labels: map[string]string{"env": "dev"}, Mode: "off",
-		Users: api.Allowance{Allowed: []string{"*"}, Denied: []string{"root"}}, Names: api.Allowance{Allowed: []string{"app"}},
-	},
-	{Name: "locked", Protocol: "postgres", Type: "self-hosted", URI: "locked:5432", Labels: map[string]string{"env": "dev"}, Mode: "off"},
-}
+// tests are those of the package, with what they share.
+type tests struct{ *testing.M }
 
-const testEvents = `{"ei":0,"event":"db.session.start","code":"TDB00I","time":"2026-11-22T10:00:00Z","user":"alice","db_service":"example","db_name":"shop","db_user":"alice","success":true}
-{"ei":1,"event":"db.session.query","code":"TDB02I","time":"2026-11-22T10:00:01Z","user":"alice","db_service":"example","db_query":"select 1;\n\u001b[2Jselect 2"}
+func (t tests) Run() int { return testenv.Run(t.M) }
+
+// scriptService serves databases whose servers nobody can reach.
+const scriptService = `db_service:
+  enabled: "yes"
+  databases:
+  - name: example
+    description: orders and customers
+    protocol: postgres
+    uri: 127.0.0.1:1
+    static_labels: {env: prod, team: shop}
+    admin_user: {name: teleport-admin}
+  - name: legacy
+    protocol: postgres
+    uri: 127.0.0.1:2
+    aws: {region: eu-west-1}
+    static_labels: {env: dev, kind: old}
+  - name: locked
+    protocol: postgres
+    uri: 127.0.0.1:3
+    static_labels: {env: dev, kind: secret}
+  resources:
+  - labels: {"*": "*"}
 `
 
-// TestScripts runs the commands as people do, against a hub that follows a script.
+// scriptPolicy lets alice and bob have accounts on example; alice may be anybody
+// but root on legacy, and nobody on locked.
+var scriptPolicy = []string{`kind: role
+version: v7
+metadata: {name: auto-db-users}
+spec:
+  options: {create_db_user_mode: keep}
+  allow: {db_labels: {env: prod}, db_names: ["*"], db_roles: [reader, writer]}
+`, `kind: role
+version: v7
+metadata: {name: old-users}
+spec:
+  allow: {db_labels: {kind: old}, db_names: [app], db_users: ["*"]}
+  deny: {db_users: [root]}
+`, `kind: role
+version: v7
+metadata: {name: onlookers}
+spec:
+  allow: {db_labels: {kind: secret}}
+`}
+
+// TestScripts runs the commands as people do, against a hub of their own, whose
+// users have the password in $PASSWORD.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			data, err := os.MkdirTemp("", "hub") //nolint:usetesting // a socket is in it, so its path must be short
-			if err != nil {
-				return err
-			}
-			env.Defer(func() { _ = os.RemoveAll(data) })
-			hub := startFakeHub(env.T().(testing.TB), data, func(*tls.Conn) {})
-			env.Setenv("BIN", filepath.SplitList(env.Getenv("PATH"))[0]) // where testscript puts our programs
-			env.Setenv("HUB", hub.address)
-			env.Setenv("PIN", hub.host.Pin())
-			env.Setenv("POSTERN_DATA_DIR", data)
-			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-			env.Setenv("TMPDIR", data)
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second of sleep, a hundred times
+		Setup: func(s *testscript.Env) error {
+			t := s.T().(testing.TB)
+			env := testenv.Start(t, testenv.Options{NoServer: true, Service: scriptService})
+			env.Apply(t, scriptPolicy...)
+			env.AddUser(t, "alice", []string{"auto-db-users", "old-users", "onlookers"}, nil)
+			env.AddUser(t, "bob", []string{"auto-db-users"}, nil)
+			testenv.Eventually(t, "the agent has looked at its servers", func() bool {
+				status, err := api.Status().Call(t.Context(), env.Admin(), api.Empty{})
+				return err == nil && !slices.ContainsFunc(status.Databases, func(d api.DatabaseHealth) bool { return d.Status != "unhealthy" })
+			})
+			s.Setenv("BIN", filepath.SplitList(s.Getenv("PATH"))[0]) // where testscript puts our programs
+			s.Setenv("HUB", env.Address)
+			s.Setenv("PIN", env.Pin)
+			s.Setenv("PASSWORD", testenv.Password)
+			s.Setenv("POSTERN_DATA_DIR", env.DataDir)
+			s.Setenv("HOME", filepath.Join(s.WorkDir, "home"))
+			s.Setenv("TMPDIR", env.DataDir)
+			s.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second of sleep, a hundred times
 			return nil
 		},
 	})

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-db/postern/internal/testenv"
 )
 
 // terminal is a person at a terminal.
@@ -100,19 +102,18 @@ func (p *terminal) see(text string) {
 // Ctrl-C on a terminal cancels the running query and leaves psql as it was.
 func TestCtrlCOnATerminal(t *testing.T) {
 	t.Parallel()
-	server := newFakeServer()
-	_, env := loggedIn(t, server)
-	cmd := postern(t, append(env, "TERM=dumb"), "db", "connect", "--db-name=shop", "example", "--", "-At", "-n")
+	tess := logIn(t, "tess")
+	cmd := postern(t, append(tess.environ, "TERM=dumb"), "db", "connect", "--db-name=postgres", "example", "--", "-At", "-n")
 	person := startOnTerminal(t, cmd)
-	person.see("shop=>")
+	person.see("postgres=>")
 	person.hit("select pg_sleep(3600);\n")
-	<-server.sleeping
+	tess.awaitSleep(t)
 	person.hit("\x03")
 	person.see("canceling statement due to user request")
 	person.hit("\x03") // at the prompt it does nothing
-	person.see("shop=>")
+	person.see("postgres=>")
 	person.hit("select current_user;\n")
-	person.see("\nalice\r\n")
+	person.see("\ntess\r\n")
 	person.hit("\\q\n")
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("ended with %v", err)
@@ -122,14 +123,15 @@ func TestCtrlCOnATerminal(t *testing.T) {
 // A password is not shown, and Ctrl-C at its prompt gives the echo back.
 func TestPasswordPrompt(t *testing.T) {
 	t.Parallel()
-	hub, env := loggedIn(t, newFakeServer())
-	env = append(env, "POSTERN_PASSWORD=", "HOME="+t.TempDir())
-	untrusted := postern(t, env, "login", "--proxy="+hub.address, "--user=bob")
+	hub := testenv.Shared(t)
+	hub.AddUser(t, "bob", nil, nil)
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	untrusted := postern(t, env, "login", "--proxy="+hub.Address, "--user=bob")
 	startOnTerminal(t, untrusted).see("is not trusted") // and nobody was asked
 	_ = untrusted.Wait()
-	cmd := postern(t, env, "login", "--proxy="+hub.address, "--user=bob", "--ca-pin="+hub.host.Pin())
+	cmd := postern(t, env, "login", "--proxy="+hub.Address, "--user=bob", "--ca-pin="+hub.Pin)
 	person := startOnTerminal(t, cmd)
-	person.see("Password for bob at " + hub.address + ": ")
+	person.see("Password for bob at " + hub.Address + ": ")
 	settings := func() uint32 {
 		got, err := unix.IoctlGetTermios(int(person.keys.Fd()), unix.TCGETS)
 		if err != nil {
@@ -146,10 +148,10 @@ func TestPasswordPrompt(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 1 || settings() == 0 {
 		t.Errorf("exit code %d, echo %v", code, settings() != 0)
 	}
-	again := postern(t, env, "login", "--proxy="+hub.address, "--user=bob", "--ca-pin="+hub.host.Pin())
+	again := postern(t, env, "login", "--proxy="+hub.Address, "--user=bob", "--ca-pin="+hub.Pin)
 	person = startOnTerminal(t, again)
 	person.see("Password for bob")
-	person.hit(testPassword + "\n")
+	person.hit(testenv.Password + "\n")
 	person.see("Valid until")
 	if err := again.Wait(); err != nil {
 		t.Errorf("ended with %v", err)

@@ -81,9 +81,14 @@ func StockLogs() []string {
 	return logs
 }
 
-// Main runs the tests of a package, ends what else they shared, stops the shared
-// servers, and fails the package when a goroutine is left.
+// Main is the TestMain of a package: it ends the process after [Run].
 func Main(m *testing.M, ends ...func() error) {
+	os.Exit(Run(m, ends...)) //nolint:forbidigo // a TestMain is the main of its binary
+}
+
+// Run runs the tests of a package, ends what else they shared, stops the shared
+// servers, and fails the package when a goroutine is left. It returns the exit code.
+func Run(m *testing.M, ends ...func() error) int {
 	code := m.Run()
 	for _, end := range ends {
 		if err := end(); err != nil {
@@ -105,5 +110,5 @@ func Main(m *testing.M, ends ...func() error) {
 			code = 1
 		}
 	}
-	os.Exit(code) //nolint:forbidigo // a TestMain is the main of its binary
+	return code
 }

@@ -69,10 +69,15 @@ const sharedResources = `  resources:
   - labels: {"*": "*"}
 `
 
-// Main runs the tests of a package, ends what they shared, and fails the package
-// when a goroutine is left.
+// Main is the TestMain of a package: it ends the process after [Run].
 func Main(m *testing.M) {
-	pgtest.Main(m, func() (err error) {
+	os.Exit(Run(m)) //nolint:forbidigo // a TestMain is the main of its binary
+}
+
+// Run runs the tests of a package, ends what they shared, and fails the package
+// when a goroutine is left. It returns the exit code.
+func Run(m *testing.M) int {
+	return pgtest.Run(m, func() (err error) {
 		shared.Lock()
 		defer shared.Unlock()
 		built.Lock()
