@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/signin"
+	"github.com/postern-db/postern/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,57 +27,51 @@ const (
 	home  = "192.0.2.7:50000"
 )
 
-// memory keeps records as the hub does in its store.
-type memory struct {
-	mu      sync.Mutex // guards what follows
-	records map[string]kept
-	down    error // every call fails with it
+// records are kept in a store, as the hub does.
+type records struct {
+	store.Store
+	path string
 }
 
-type kept struct {
-	data []byte
-	rev  int64
-}
-
-func newMemory() *memory { return &memory{records: map[string]kept{}} }
-
-func (m *memory) Get(_ context.Context, user string) ([]byte, int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	k, ok := m.records[user]
-	switch {
-	case m.down != nil:
-		return nil, 0, m.down
-	case !ok:
-		return nil, 0, fault.New(fault.NotFound, "no such record")
+// open opens the store, again after it was closed.
+func (r *records) open(t *testing.T) {
+	t.Helper()
+	opened, err := store.Open(t.Context(), store.Config{Path: r.path})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return bytes.Clone(k.data), k.rev, nil
+	t.Cleanup(func() { _ = opened.Close() })
+	r.Store = opened
 }
 
-func (m *memory) Put(_ context.Context, user string, data []byte, rev int64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.down != nil {
-		return m.down
-	}
-	if m.records[user].rev != rev {
-		return fault.New(fault.Conflict, "changed meanwhile")
-	}
-	m.records[user] = kept{bytes.Clone(data), rev + 1}
-	return nil
+func newRecords(t *testing.T) *records {
+	t.Helper()
+	r := &records{path: filepath.Join(t.TempDir(), "state", "state.db")}
+	r.open(t)
+	return r
 }
 
-func (m *memory) Delete(_ context.Context, user string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.records, user)
-	return m.down
+// Get reads even for callers that are gone: what becomes of those is not the store's
+// to say here.
+func (r *records) Get(ctx context.Context, user string) ([]byte, int64, error) {
+	e, err := r.Store.Get(context.WithoutCancel(ctx), user)
+	return e.Value, e.Rev, err
+}
+
+func (r *records) Put(ctx context.Context, user string, data []byte, rev int64) error {
+	_, err := r.Txn(ctx, store.Txn{Conds: []store.Cond{{Key: user, Rev: rev}}, Puts: []store.Put{{Key: user, Value: data}}})
+	return err
+}
+
+func (r *records) Delete(ctx context.Context, user string) error {
+	_, err := r.Txn(ctx, store.Txn{Deletes: []string{user}})
+	return err
 }
 
 // world is a Passwords with a clock that the test moves.
 type world struct {
 	*signin.Passwords
-	records *memory
+	records *records
 	log     *bytes.Buffer
 
 	mu  sync.Mutex // guards now
@@ -85,7 +80,7 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*signin.Config)) *world {
 	t.Helper()
-	w := &world{records: newMemory(), log: &bytes.Buffer{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	w := &world{records: newRecords(t), log: &bytes.Buffer{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	cfg := signin.Config{
 		Records: w.records, MaxWaiting: 1000, MaxWait: time.Minute,
 		Log: slog.New(slog.NewTextHandler(w.log, nil)),
@@ -330,11 +325,11 @@ func TestNothingSecretIsKeptOrPrinted(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "token", token, "password", right)
 	text := out.String() + fmt.Sprintf("%v %s %q %#v %+v %x", token, token, token, token, struct{ T signin.Token }{token}, token) +
 		fmt.Sprintf("%v %s %q %#v %+v %x", right, right, right, right, struct{ P signin.Password }{right}, right)
-	w.records.mu.Lock()
-	for record := range maps.Values(w.records.records) {
-		text += string(record.data)
+	all, _, err := w.records.List(t.Context(), "")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d records, %v", len(all), err)
 	}
-	w.records.mu.Unlock()
+	text += string(all[0].Value)
 	for _, secret := range []string{string(token), string(right), fmt.Sprintf("%x", string(token)), fmt.Sprintf("%x", string(right))} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in\n%s", secret, text)
@@ -349,17 +344,18 @@ func TestTroubleIsNotAWrongPassword(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.setPassword(t, "alice")
-	w.records.mu.Lock()
-	w.records.down = fault.New(fault.Unavailable, "the state store is not available")
-	w.records.mu.Unlock()
+	if err := w.records.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for range 10 { // more than would lock
 		wantKind(t, "store down", w.Check(t.Context(), "alice", right, home), fault.Unavailable)
 	}
-	w.records.mu.Lock()
-	w.records.down = nil
-	w.records.records["damaged"] = kept{[]byte("{"), 1}
-	w.records.records["newer"] = kept{[]byte(`{"version":2}`), 1}
-	w.records.mu.Unlock()
+	w.records.open(t)
+	for user, record := range map[string]string{"damaged": "{", "newer": `{"version":2}`} {
+		if err := w.records.Put(t.Context(), user, []byte(record), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := w.Check(t.Context(), "alice", right, home); err != nil {
 		t.Errorf("trouble was counted: %v", err)
 	}
@@ -418,7 +414,7 @@ func TestNew(t *testing.T) {
 	if _, err := signin.New(signin.Config{}); fault.KindOf(err) != fault.Invalid {
 		t.Errorf("without records: %v", err)
 	}
-	if _, err := signin.New(signin.Config{Records: newMemory()}); err != nil {
+	if _, err := signin.New(signin.Config{Records: newRecords(t)}); err != nil {
 		t.Errorf("only records are needed: %v", err)
 	}
 }
