@@ -154,6 +154,14 @@ func positional(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// optional returns the argument that may be missing, or "".
+func optional(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
 // logger returns the log of a command: talk that only --debug shows.
 func (a *App) logger() *slog.Logger {
 	if !a.debug {

@@ -27,9 +27,7 @@ place: a later log must contain it, see 'search'.`,
   ` + a.path("audit verify") + ` --format=json /backup/postern/audit`,
 		Args: positional("[DIR]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.dir = args[0]
-			}
+			opts.dir = optional(args)
 			return a.auditVerify(cmd.Context(), opts)
 		}),
 	}

@@ -57,9 +57,7 @@ when something is left because of which sessions would be refused.`,
   ` + a.path("db add") + ` shop --uri=db.example.com:5432 | psql -h db.example.com -U postgres`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.name = args[0]
-			}
+			opts.name = optional(args)
 			return a.dbAdd(cmd.Context(), opts)
 		}),
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern-db/postern/internal/api"
+	"github.com/postern-db/postern/internal/client"
 	"github.com/postern-db/postern/internal/resource"
 )
 
@@ -18,14 +19,26 @@ func newUsers(a *App) *cobra.Command {
 		newUsersAdd(a), newUsersList(a), newUsersRemove(a), newUsersReset(a))
 }
 
-type usersAddOptions struct {
+// passwordOptions say whose password is set, and where it is; without a file the
+// person gets an invitation to set it.
+type passwordOptions struct {
 	name         string
-	roles        []string
-	dbRoles      []string
-	dbNames      []string
-	dbUsers      []string
 	passwordFile string
 	format       string
+}
+
+func (o *passwordOptions) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.passwordFile, "password-file", "", "set the password from this file, - for standard input")
+	formatFlag(cmd, &o.format, formatText, formatJSON)
+}
+
+type usersAddOptions struct {
+	passwordOptions
+
+	roles   []string
+	dbRoles []string
+	dbNames []string
+	dbUsers []string
 }
 
 func newUsersAdd(a *App) *cobra.Command {
@@ -49,8 +62,7 @@ such as {{internal.db_roles}}.`,
 	flags.StringSliceVar(&opts.dbRoles, "db-roles", nil, "trait db_roles")
 	flags.StringSliceVar(&opts.dbNames, "db-names", nil, "trait db_names")
 	flags.StringSliceVar(&opts.dbUsers, "db-users", nil, "trait db_users")
-	flags.StringVar(&opts.passwordFile, "password-file", "", "set the password from this file, - for standard input")
-	formatFlag(cmd, &opts.format, formatText, formatJSON)
+	opts.addFlags(cmd)
 	if err := cmd.MarkFlagRequired("roles"); err != nil {
 		panic(err) // the flag is a few lines above
 	}
@@ -58,32 +70,41 @@ such as {{internal.db_roles}}.`,
 }
 
 func (a *App) usersAdd(ctx context.Context, opts usersAddOptions) error {
-	if err := checkFormat(opts.format, formatText, formatJSON); err != nil {
-		return err
-	}
 	req := api.AddUserRequest{Name: opts.name, Roles: opts.roles, Traits: map[string][]string{}}
 	for trait, values := range map[string][]string{"db_roles": opts.dbRoles, "db_names": opts.dbNames, "db_users": opts.dbUsers} {
 		if values != nil {
 			req.Traits[trait] = values
 		}
 	}
-	if opts.passwordFile != "" {
-		password, err := a.readPasswordFile(opts.passwordFile)
-		if err != nil {
+	return a.setPassword(ctx, opts.passwordOptions, "user %s added", func(hub *api.Client, password string) (api.InvitationResponse, error) {
+		req.Password = password
+		return api.AddUser().Call(ctx, hub, req)
+	})
+}
+
+// setPassword reads the password, if there is one, does what it is for, and prints
+// what was done and the invitation, if there is one.
+func (a *App) setPassword(ctx context.Context, o passwordOptions, done string, do func(hub *api.Client, password string) (api.InvitationResponse, error)) error {
+	if err := checkFormat(o.format, formatText, formatJSON); err != nil {
+		return err
+	}
+	var password client.Secret
+	if o.passwordFile != "" {
+		var err error
+		if password, err = a.readPasswordFile(o.passwordFile); err != nil {
 			return err
 		}
-		req.Password = string(password)
 	}
 	hub, err := a.control()
 	if err != nil {
 		return err
 	}
-	resp, err := api.AddUser().Call(ctx, hub, req)
+	resp, err := do(hub, string(password))
 	if err != nil {
 		return err
 	}
-	a.tell("user %s added", quote(opts.name))
-	return a.writeInvitation(ctx, hub, opts.name, resp, opts.format)
+	a.tell(done, quote(o.name))
+	return a.writeInvitation(ctx, hub, o.name, resp, o.format)
 }
 
 // invitation is what users add and users reset print for programs.
@@ -151,14 +172,8 @@ func newUsersRemove(a *App) *cobra.Command {
 	}
 }
 
-type usersResetOptions struct {
-	name         string
-	passwordFile string
-	format       string
-}
-
 func newUsersReset(a *App) *cobra.Command {
-	var opts usersResetOptions
+	var opts passwordOptions
 	cmd := &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Reset the password of a user",
@@ -171,33 +186,14 @@ func newUsersReset(a *App) *cobra.Command {
 			return a.usersReset(cmd.Context(), opts)
 		}),
 	}
-	cmd.Flags().StringVar(&opts.passwordFile, "password-file", "", "set the password from this file, - for standard input")
-	formatFlag(cmd, &opts.format, formatText, formatJSON)
+	opts.addFlags(cmd)
 	return cmd
 }
 
-func (a *App) usersReset(ctx context.Context, opts usersResetOptions) error {
-	if err := checkFormat(opts.format, formatText, formatJSON); err != nil {
-		return err
-	}
-	req := api.ResetUserRequest{Name: opts.name}
-	if opts.passwordFile != "" {
-		password, err := a.readPasswordFile(opts.passwordFile)
-		if err != nil {
-			return err
-		}
-		req.Password = string(password)
-	}
-	hub, err := a.control()
-	if err != nil {
-		return err
-	}
-	resp, err := api.ResetUser().Call(ctx, hub, req)
-	if err != nil {
-		return err
-	}
-	a.tell("the old password of %s is void", quote(opts.name))
-	return a.writeInvitation(ctx, hub, opts.name, resp, opts.format)
+func (a *App) usersReset(ctx context.Context, opts passwordOptions) error {
+	return a.setPassword(ctx, opts, "the old password of %s is void", func(hub *api.Client, password string) (api.InvitationResponse, error) {
+		return api.ResetUser().Call(ctx, hub, api.ResetUserRequest{Name: opts.name, Password: password})
+	})
 }
 
 func traitText(traits map[string][]string) string {

@@ -37,15 +37,29 @@ func (o *routeOptions) addFlags(a *App, cmd *cobra.Command) {
 	cmd.ValidArgsFunction = a.completeDatabases
 }
 
-// target is a database chosen, with the route to it.
+// target is a database chosen, with the route to it, and whose login chose it.
 type target struct {
 	database api.Database
 	route    identity.Route
+	home     *client.Home
+	hub      *client.Hub
 }
 
 // choose finds the database that the options mean and completes the route to it
-// from what the user is logged in to and may do.
-func (a *App) choose(ctx context.Context, home *client.Home, hub *client.Hub, o routeOptions) (target, error) {
+// from what the user is logged in to and may do. The caller closes the hub.
+func (a *App) choose(ctx context.Context, o routeOptions) (target, error) {
+	home, hub, err := a.connect()
+	if err != nil {
+		return target{}, err
+	}
+	t, err := a.chooseAt(ctx, home, hub, o)
+	if err != nil {
+		hub.Close()
+	}
+	return t, err
+}
+
+func (a *App) chooseAt(ctx context.Context, home *client.Home, hub *client.Hub, o routeOptions) (target, error) {
 	if slices.Contains(o.dbRoles, "") {
 		return target{}, fault.New(fault.Invalid, "--db-roles has an empty name").WithHint("leave --db-roles out to get all of them")
 	}
@@ -78,7 +92,7 @@ func (a *App) choose(ctx context.Context, home *client.Home, hub *client.Hub, o 
 		a.warn("database %s does not make accounts, so --db-roles is ignored", quote(database.Name))
 		route.DatabaseRole = nil
 	}
-	return target{database, route}, nil
+	return target{database, route, home, hub}, nil
 }
 
 // soleActive returns the only database that the user is logged in to.

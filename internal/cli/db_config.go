@@ -45,9 +45,7 @@ renews the files in place.`,
   ` + a.name + ` db config --format=cmd example`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.route.name = args[0]
-			}
+			opts.route.name = optional(args)
 			return a.dbConfig(cmd.Context(), opts)
 		}),
 	}

@@ -31,9 +31,7 @@ whose exit code becomes that of this command.`,
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				args, opts.psqlArgs = args[:dash], args[dash:]
 			}
-			if len(args) > 0 {
-				opts.route.name = args[0]
-			}
+			opts.route.name = optional(args)
 			return a.dbConnect(cmd.Context(), opts)
 		}),
 	}
@@ -55,20 +53,16 @@ func (a *App) dbConnect(ctx context.Context, opts dbConnectOptions) error {
 	if err != nil {
 		return err
 	}
-	home, hub, err := a.connect()
+	t, err := a.choose(ctx, opts.route)
 	if err != nil {
 		return err
 	}
-	defer hub.Close()
-	t, err := a.choose(ctx, home, hub, opts.route)
+	defer t.hub.Close()
+	cert, err := t.hub.DatabaseCertificate(ctx, t.route)
 	if err != nil {
 		return err
 	}
-	cert, err := hub.DatabaseCertificate(ctx, t.route)
-	if err != nil {
-		return err
-	}
-	settings, err := settingsOf(t, cert, hub.Profile)
+	settings, err := settingsOf(t, cert)
 	if err != nil {
 		return err
 	}
@@ -83,7 +77,7 @@ func (a *App) dbConnect(ctx context.Context, opts dbConnectOptions) error {
 	serving, stop := context.WithCancel(ctx)
 	var served error
 	var wg sync.WaitGroup
-	wg.Go(func() { served = hub.Proxy(t.route, a.logger()).Serve(serving, ln) })
+	wg.Go(func() { served = t.hub.Proxy(t.route, a.logger()).Serve(serving, ln) })
 	err = a.runPSQL(psql, settings, opts.psqlArgs)
 	stop()
 	wg.Wait()
@@ -94,13 +88,13 @@ func (a *App) dbConnect(ctx context.Context, opts dbConnectOptions) error {
 type settings struct{ host, port, user, name string }
 
 // settingsOf says as whom and where to connect, except for the address.
-func settingsOf(t target, cert *client.DatabaseCertificate, p *client.Profile) (settings, error) {
+func settingsOf(t target, cert *client.DatabaseCertificate) (settings, error) {
 	s := settings{
 		user: cmp.Or(t.route.DatabaseUser, cert.DatabaseUser),
 		name: cmp.Or(t.route.DatabaseName, cert.DatabaseName),
 	}
 	if s.user == "" && t.database.Provisioning {
-		s.user = p.User
+		s.user = t.hub.Profile.User
 	}
 	if s.user == "" {
 		return s, fault.Newf(fault.Invalid, "the database user for %s is not known", quote(t.database.Name)).WithHint("add --db-user=NAME")

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/postern-db/postern/internal/client"
 )
 
 type dbEnvOptions struct {
@@ -31,9 +29,7 @@ themselves. They work as long as the certificate does.`,
   ` + a.name + ` db env --format=json example`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.route.name = args[0]
-			}
+			opts.route.name = optional(args)
 			return a.dbEnv(cmd.Context(), opts)
 		}),
 	}
@@ -66,18 +62,14 @@ func (a *App) dbEnv(ctx context.Context, opts dbEnvOptions) error {
 
 // directTo gets a certificate and returns the settings to use it.
 func (a *App) directTo(ctx context.Context, o routeOptions) (direct, error) {
-	home, hub, err := a.connect()
+	t, err := a.choose(ctx, o)
 	if err != nil {
 		return direct{}, err
 	}
-	defer hub.Close()
-	t, err := a.choose(ctx, home, hub, o)
+	defer t.hub.Close()
+	cert, err := t.hub.CertificateFiles(ctx, t.route)
 	if err != nil {
 		return direct{}, err
 	}
-	var cert *client.DatabaseCertificate
-	if cert, err = hub.CertificateFiles(ctx, t.route); err != nil {
-		return direct{}, err
-	}
-	return directSettings(ctx, home, hub.Profile, t, cert)
+	return directSettings(ctx, t, cert)
 }

@@ -23,9 +23,7 @@ certificate does.`,
   ` + a.name + ` db login --db-name=shop --db-roles=reader,writer example`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.route.name = args[0]
-			}
+			opts.route.name = optional(args)
 			return a.dbLogin(cmd.Context(), opts)
 		}),
 	}
@@ -34,20 +32,16 @@ certificate does.`,
 }
 
 func (a *App) dbLogin(ctx context.Context, opts dbLoginOptions) error {
-	home, hub, err := a.connect()
+	t, err := a.choose(ctx, opts.route)
 	if err != nil {
 		return err
 	}
-	defer hub.Close()
-	t, err := a.choose(ctx, home, hub, opts.route)
+	defer t.hub.Close()
+	cert, err := t.hub.LogInToDatabase(ctx, t.route)
 	if err != nil {
 		return err
 	}
-	cert, err := hub.LogInToDatabase(ctx, t.route)
-	if err != nil {
-		return err
-	}
-	d, err := directSettings(ctx, home, hub.Profile, t, cert)
+	d, err := directSettings(ctx, t, cert)
 	if err != nil {
 		return err
 	}

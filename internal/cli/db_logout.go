@@ -26,9 +26,7 @@ func newDBLogout(a *App) *cobra.Command {
   ` + a.name + ` db logout --labels=env=prod`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.name = args[0]
-			}
+			opts.name = optional(args)
 			return a.dbLogout(cmd.Context(), opts)
 		}),
 	}

@@ -22,12 +22,12 @@ type direct struct {
 	files    *client.DatabaseCertificate
 }
 
-func directSettings(ctx context.Context, home *client.Home, p *client.Profile, t target, cert *client.DatabaseCertificate) (direct, error) {
-	s, err := settingsOf(t, cert, p)
+func directSettings(ctx context.Context, t target, cert *client.DatabaseCertificate) (direct, error) {
+	s, err := settingsOf(t, cert)
 	if err != nil {
 		return direct{}, err
 	}
-	host, port, err := net.SplitHostPort(p.Address)
+	host, port, err := net.SplitHostPort(t.hub.Profile.Address)
 	if err != nil {
 		return direct{}, err
 	}
@@ -38,11 +38,11 @@ func directSettings(ctx context.Context, home *client.Home, p *client.Profile, t
 	s.host, s.port = cert.ServerName, port
 	return direct{
 		settings: s,
-		service:  p.Cluster + "-" + t.database.Name,
+		service:  t.hub.Profile.Cluster + "-" + t.database.Name,
 		database: t.database.Name,
 		address:  addresses[0],
 		hub:      host,
-		ca:       home.HostCAFile(p),
+		ca:       t.home.HostCAFile(t.hub.Profile),
 		files:    cert,
 	}, nil
 }

@@ -37,9 +37,7 @@ The certificate is renewed as long as the login lasts. Ctrl-C ends the proxy.`,
   ` + a.name + ` proxy db --format=json example`,
 		Args: positional("[NAME]"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				opts.route.name = args[0]
-			}
+			opts.route.name = optional(args)
 			return a.proxyDB(cmd.Context(), opts)
 		}),
 	}
@@ -68,20 +66,16 @@ func (a *App) proxyDB(ctx context.Context, opts proxyDBOptions) error {
 	if err != nil {
 		return err
 	}
-	home, hub, err := a.connect()
+	t, err := a.choose(ctx, opts.route)
 	if err != nil {
 		return err
 	}
-	defer hub.Close()
-	t, err := a.choose(ctx, home, hub, opts.route)
+	defer t.hub.Close()
+	cert, err := t.hub.DatabaseCertificate(ctx, t.route) // what is wrong shows now, not at the first connection
 	if err != nil {
 		return err
 	}
-	cert, err := hub.DatabaseCertificate(ctx, t.route) // what is wrong shows now, not at the first connection
-	if err != nil {
-		return err
-	}
-	s, err := settingsOf(t, cert, hub.Profile)
+	s, err := settingsOf(t, cert)
 	if err != nil {
 		return err
 	}
@@ -97,7 +91,7 @@ func (a *App) proxyDB(ctx context.Context, opts proxyDBOptions) error {
 	if err := a.announce(opts.format, t.database.Name, s); err != nil {
 		return err
 	}
-	return hub.Proxy(t.route, a.logger()).Serve(ctx, ln)
+	return t.hub.Proxy(t.route, a.logger()).Serve(ctx, ln)
 }
 
 func listenAddress(opts proxyDBOptions) (string, error) {
