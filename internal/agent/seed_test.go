@@ -39,6 +39,7 @@ func TestSeedGuide(t *testing.T) {
 			t.Run("traits", func(t *testing.T) { traitGivesRole(t, env) })
 			t.Run("drop", func(t *testing.T) { dropRemovesTheUser(t, env) })
 			t.Run("drop of an owner", func(t *testing.T) { dropKeepsAnOwner(t, env) })
+			t.Run("reassign and drop", func(t *testing.T) { reassignGivesAway(t, env) })
 		})
 	}
 }
@@ -106,6 +107,35 @@ func dropKeepsAnOwner(t *testing.T, env *testenv.Env) {
 	exec(t, conn, "INSERT INTO daves VALUES (1)", "DROP TABLE daves")
 	testenv.Close(t, conn)
 	awaitAccount(t, env, "dave", testenv.Account{})
+}
+
+// reassignGivesAway: what is harmless goes to the inheritor once there is one, and the record says what.
+func reassignGivesAway(t *testing.T, env *testenv.Env) {
+	env.Apply(t, testenv.Role("givers", "best_effort_reassign_and_drop", "reader"))
+	env.AddUser(t, "erin", []string{"givers"}, nil)
+	conn := env.As(t, "erin").Connect(t, "example", "app")
+	exec(t, conn, "CREATE TABLE erins (n int)")
+	testenv.Close(t, conn)
+	awaitAccount(t, env, "erin", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
+	event := env.AwaitAudit(t, 1, of("erin", "TDB09I"))[0]
+	if event["delete"] != false || !contains(event.Text("message"), "owner of table public.erins", "not given away", `"teleport-object-inheritor" does not exist`) {
+		t.Errorf("the event says delete %v because %q", event["delete"], event.Text("message"))
+	}
+	found := doctor(t, env, "example")
+	if len(found) != 1 || found[0].Check != "inheritor" || !contains(found[0].Breaks, "erin") {
+		t.Fatalf("doctor: %+v", found)
+	}
+	env.Server.Exec(t, found[0].SQL...)
+	if found := doctor(t, env, "example"); len(found) != 0 {
+		t.Errorf("after the repair: %+v", found)
+	}
+
+	testenv.Close(t, env.As(t, "erin").Connect(t, "example", "app"))
+	awaitAccount(t, env, "erin", testenv.Account{})
+	event = env.AwaitAudit(t, 2, of("erin", "TDB09I"))[1]
+	if event["delete"] != true || !contains(event.Text("message"), "given to teleport-object-inheritor: table public.erins") {
+		t.Errorf("the event says delete %v because %q", event["delete"], event.Text("message"))
+	}
 }
 
 // text returns the one value of a query.

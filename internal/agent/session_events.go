@@ -142,9 +142,20 @@ func (s *session) userReleased(ctx context.Context, o provision.Outcome, err err
 
 func releaseOutcome(o provision.Outcome, err error) audit.Outcome {
 	result := audit.OutcomeOf(err)
-	if err == nil && o.KeptBecause != "" {
-		result.Message = strings.Join(append([]string{"disabled instead of dropped: " + o.KeptBecause}, o.Dependents...), "; ")
+	if err != nil {
+		return result
 	}
+	var said []string
+	if o.KeptBecause != "" {
+		said = append(append(said, "disabled instead of dropped: "+o.KeptBecause), o.Dependents...)
+	}
+	if o.NotMoved != "" {
+		said = append(said, "what it owns was not given away: "+o.NotMoved)
+	}
+	if len(o.Moved) > 0 {
+		said = append(append(said, "given to "+provision.Inheritor+": "+o.Moved[0]), o.Moved[1:]...)
+	}
+	result.Message = strings.Join(said, "; ")
 	return result
 }
 

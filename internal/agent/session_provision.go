@@ -85,8 +85,12 @@ func (s *session) activationError(err error) error {
 }
 
 func provisionMode(m resource.CreateUserMode) provision.Mode {
-	if m == resource.ModeKeep {
-		return provision.Keep
+	switch m {
+	case resource.ModeBestEffortDrop:
+		return provision.Drop
+	case resource.ModeBestEffortReassignAndDrop:
+		return provision.Reassign
+	case resource.ModeUnspecified, resource.ModeOff, resource.ModeKeep:
 	}
-	return provision.Drop
+	return provision.Keep
 }

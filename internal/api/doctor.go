@@ -50,4 +50,6 @@ type Handout struct {
 	Objects   bool     // and rights on objects, by db_permissions
 	// Replication says that they may open replication connections.
 	Replication bool
+	// Reassign says that what they own is given away when their accounts are dropped.
+	Reassign bool
 }

@@ -47,7 +47,7 @@ func (v *View) handouts(r Registered) []api.Handout {
 		if !ok {
 			continue
 		}
-		key := fmt.Sprintf("%q %q %q %t %t", h.Roles, h.Databases, h.Except, h.Objects, h.Replication)
+		key := fmt.Sprintf("%q %q %q %t %t %t", h.Roles, h.Databases, h.Except, h.Objects, h.Replication, h.Reassign)
 		i, seen := same[key]
 		if !seen {
 			i = len(all)
@@ -67,7 +67,10 @@ func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
 	if !o.Visible || !o.Mode.Enabled() || len(o.AllowedNames) == 0 {
 		return api.Handout{}, false
 	}
-	h := api.Handout{Roles: o.DatabaseRoles, Databases: o.AllowedNames, Except: o.DeniedNames}
+	h := api.Handout{
+		Roles: o.DatabaseRoles, Databases: o.AllowedNames, Except: o.DeniedNames,
+		Reassign: o.Mode == resource.ModeBestEffortReassignAndDrop,
+	}
 	d := bound.Decide(access.Request{
 		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: o.AnyName(), MFAVerified: true,
 	})

@@ -28,6 +28,8 @@ type transaction struct {
 	// changed, and stops the transaction by returning an error. What it would see
 	// afterwards is this transaction's own work.
 	guard func(state) error
+	// before, if set, runs when guard has let the transaction pass, before anything is changed.
+	before func(context.Context) error
 	// finally, if set, runs when the account is as wanted, before the commit.
 	finally func(context.Context) error
 
@@ -74,6 +76,12 @@ func (t *transaction) rounds(ctx context.Context, steps []statement) error {
 		steps, over := plan(have, t.want)
 		if err := t.s.check(have, t.want, steps, over); err != nil {
 			return err
+		}
+		if t.before != nil {
+			if err := t.before(ctx); err != nil {
+				return err
+			}
+			t.before = nil
 		}
 		if len(steps) == 0 {
 			return t.commit(ctx)
@@ -137,6 +145,9 @@ func (s *Server) activationCommit() string {
 func (t *transaction) add(b *batch, steps []statement) {
 	for _, step := range steps {
 		b.exec(step.sql(), func(_ *pgconn.Result, err error) error {
+			if err != nil && step.action == comment && codeOf(err) == codeLockTimeout {
+				return fmt.Errorf("%w: %w", errLocked, err)
+			}
 			if err != nil {
 				return t.s.applyFault(step, err)
 			}
@@ -145,6 +156,10 @@ func (t *transaction) add(b *batch, steps []statement) {
 		})
 	}
 }
+
+// errLocked is about an account that a release elsewhere holds for long, because what the account
+// owns is in use. It is asked for again.
+var errLocked = errors.New("the account is locked")
 
 func (t *transaction) commit(ctx context.Context) error {
 	if t.finally != nil {

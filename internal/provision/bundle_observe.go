@@ -226,7 +226,7 @@ func (b *batch) params(sql string, params [][]byte, read func(*pgconn.Result) er
 				err = read(r)
 			}
 			if err != nil {
-				return fmt.Errorf("observe the bundle: %w", err)
+				return fmt.Errorf("read the catalogs: %w", err)
 			}
 			return nil
 		},

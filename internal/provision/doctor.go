@@ -50,6 +50,8 @@ type Handout struct {
 	Objects bool
 	// Replication says that they may open replication connections.
 	Replication bool
+	// Reassign says that what they own is given away when their accounts are dropped.
+	Reassign bool
 }
 
 // Checkup says what to examine.

@@ -27,6 +27,7 @@ type facts struct {
 		Replication bool `json:"replication"`
 	} `json:"admin"`
 	Group     roleFacts       `json:"group"`
+	Inheritor inheritor       `json:"inheritor"`
 	Roles     []roleFacts     `json:"roles"`     // those that can be handed out, rds_iam and BundleGroup
 	Accounts  []accountFacts  `json:"accounts"`  // managed ones, and namesakes of users
 	Databases []databaseFacts `json:"databases"` // that take connections
@@ -112,6 +113,7 @@ SELECT pg_catalog.json_build_object(
   'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole, 'replication', rolreplication) FROM self),
   'group', (SELECT pg_catalog.json_build_object('name', '` + Group + `', 'exists', true, 'superuser', rolsuper,
       'admin_of', pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')) FROM grp),
+  'inheritor', (SELECT ` + inheritorObject + ` FROM pg_catalog.pg_roles i WHERE i.rolname = '` + Inheritor + `'),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', name, 'exists', oid IS NOT NULL, 'superuser', COALESCE(rolsuper, false),
       'admin_of', COALESCE(pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION'), false))) FROM asked),

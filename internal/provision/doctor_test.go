@@ -128,6 +128,23 @@ func brokenSetups() []broken {
 			p.exec(t, "CREATE ROLE %s", rdsRole)
 			p.forget(t, rdsRole)
 		}},
+		{name: "no inheritor", check: "inheritor", wreck: func(t *testing.T, p *patient) {
+			p.Handouts[0].Reassign = true
+			p.forget(t, provision.Inheritor)
+		}},
+		{name: "an inheritor that is a person's", check: "inheritor", wreck: func(t *testing.T, p *patient) {
+			p.Handouts[0].Reassign = true
+			p.forget(t, provision.Inheritor)
+			p.forget(t, provision.BundleGroup)
+			p.exec(t, "CREATE ROLE %s", provision.BundleGroup)
+			p.exec(t, "GRANT %s TO %s WITH ADMIN OPTION", provision.BundleGroup, doctorAdmin)
+			p.exec(t, "CREATE ROLE %s LOGIN SUPERUSER IN ROLE %s", provision.Inheritor, provision.BundleGroup)
+		}},
+		{name: "no ADMIN OPTION on the inheritor", since: 16, check: "inheritor", wreck: func(t *testing.T, p *patient) {
+			p.Handouts[0].Reassign = true
+			p.forget(t, provision.Inheritor)
+			p.exec(t, "CREATE ROLE %s", provision.Inheritor)
+		}},
 		{name: "read-only server", check: "read_only", wreck: func(t *testing.T, p *patient) {
 			p.exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
 			p.exec(t, "SELECT pg_reload_conf()")

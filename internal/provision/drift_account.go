@@ -18,7 +18,7 @@ func (s *Server) driftOfAccount(have state, survey Survey) []Deviation {
 	acc := have.Account
 	entitled, known := survey.of(acc.Name)
 	inUse := len(acc.Sessions) > 0 || s.accounts.leased(acc.Name)
-	want := target{user: acc.Name, drop: acc.dropped()}
+	want := target{user: acc.Name, after: afterwards(acc.Comment)}
 	repair := repairSweep
 	if inUse {
 		want, repair = s.allowed(&have, want, entitled), repairConnect

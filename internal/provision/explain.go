@@ -27,6 +27,8 @@ func why(have state, want target, step statement) string {
 		return "policy gives it and the database user does not hold it"
 	case drop:
 		return "the database user goes after its last session"
+	case bequeath:
+		return "what the database user owns is kept by " + Inheritor
 	}
 	return ""
 }

@@ -21,6 +21,8 @@ const (
 	codeUndefinedDatabase    = "3D000"
 	codeInvalidAuthorization = "28000"
 	codeInvalidPassword      = "28P01"
+	codeLockTimeout          = "55P03"
+	codeStatementTimeout     = "57014"
 )
 
 // codeOf returns the SQLSTATE in err's chain, or "".
@@ -126,7 +128,7 @@ func lackingAdminOption(have state, steps []statement) []string {
 			if i := slices.IndexFunc(have.Roles, func(r role) bool { return r.Name == step.role }); i >= 0 && !have.Roles[i].AdminOf {
 				missing = append(missing, step.role)
 			}
-		case createGroup, revoke, disown: // one that is not allowed was never planned
+		case createGroup, revoke, disown, bequeath: // one that is not allowed was never planned
 		}
 	}
 	slices.Sort(missing)
@@ -157,8 +159,7 @@ func finalFault(err error, broken bool) error {
 
 // busy are the SQLSTATEs of a server that has no time for us.
 var busy = []string{
-	"55P03",                            // lock not available: lock_timeout
-	"57014",                            // statement_timeout
+	codeLockTimeout, codeStatementTimeout,
 	"25P03",                            // idle_in_transaction_session_timeout
 	"53100", "53200", "53300", "53400", // out of disk, memory, connections, limits
 }
@@ -184,7 +185,7 @@ func (s *Server) applyFault(step statement, err error) error {
 			return f.WithHint("run as superuser: " + grantAdminSQL([]string{step.role}, s.cfg.AdminName))
 		case createGroup:
 			return f.WithHint("run as superuser: ALTER ROLE " + quote(s.cfg.AdminName) + " CREATEROLE;")
-		case createAccount, comment, alter, reset, disown, drop:
+		case createAccount, comment, alter, reset, disown, drop, bequeath:
 			return f.WithHint("the statement was: " + sql + "; run as superuser what the admin user " + quote(s.cfg.AdminName) + " may not")
 		}
 		return f

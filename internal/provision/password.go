@@ -170,7 +170,7 @@ func (l *Lease) closePassword(ctx context.Context, o *opening) error {
 	}
 	defer l.s.accounts.closed(l.entry, o)
 	l.mu.Lock()
-	want := target{user: l.want.user, login: true, keepRoles: true, replication: l.want.replication, drop: l.want.drop, erase: true}
+	want := target{user: l.want.user, login: true, keepRoles: true, replication: l.want.replication, after: l.want.after, erase: true}
 	l.mu.Unlock()
 	err := l.changeKey(ctx, transaction{want: want, guard: func(now state) error {
 		p := now.Account.Password

@@ -9,16 +9,28 @@ import (
 // The comments of accounts about which there is something to know. A session that
 // has chosen its roles (see Want.Chosen) keeps others from changing them.
 const (
-	dropMarker       = "Managed by Postern; dropped after its last session."
-	chosenMarker     = "Managed by Postern; in use with chosen roles."
-	dropChosenMarker = "Managed by Postern; in use with chosen roles, dropped after its last session."
+	dropMarker           = "Managed by Postern; dropped after its last session."
+	reassignMarker       = "Managed by Postern; gives away what it owns and is dropped after its last session."
+	chosenMarker         = "Managed by Postern; in use with chosen roles."
+	dropChosenMarker     = "Managed by Postern; in use with chosen roles, dropped after its last session."
+	reassignChosenMarker = "Managed by Postern; in use with chosen roles, gives away what it owns and is dropped after its last session."
 )
 
-// dropped reports whether the account is dropped after its last session.
-func (a account) dropped() bool { return a.Comment == dropMarker || a.Comment == dropChosenMarker }
+// afterwards returns what a comment says will become of the account after its last session.
+func afterwards(comment string) Mode {
+	switch comment {
+	case dropMarker, dropChosenMarker:
+		return Drop
+	case reassignMarker, reassignChosenMarker:
+		return Reassign
+	}
+	return Keep
+}
 
 // chosen reports whether a session on the account has chosen its roles.
-func (a account) chosen() bool { return a.Comment == chosenMarker || a.Comment == dropChosenMarker }
+func (a account) chosen() bool {
+	return a.Comment == chosenMarker || a.Comment == dropChosenMarker || a.Comment == reassignChosenMarker
+}
 
 // version16 is the server_version_num from which a membership has options and one row per
 // grantor, and from which CREATEROLE alone does not allow to change a role.
@@ -73,13 +85,17 @@ func lockOf(acc account, want target) statement {
 func noteOf(acc account, want target) string {
 	chosen := want.chosen || acc.chosen() && (want.keepRoles || want.login && acc.Login)
 	switch {
-	case want.drop && chosen:
+	case want.after == Reassign && chosen:
+		return reassignChosenMarker
+	case want.after == Reassign:
+		return reassignMarker
+	case want.after == Drop && chosen:
 		return dropChosenMarker
-	case want.drop:
+	case want.after == Drop:
 		return dropMarker
 	case chosen:
 		return chosenMarker
-	case acc.dropped() || acc.chosen():
+	case afterwards(acc.Comment) != Keep || acc.chosen():
 		return ""
 	}
 	return acc.Comment

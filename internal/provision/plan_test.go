@@ -75,7 +75,7 @@ func TestPlan(t *testing.T) {
 		{name: "no group, no account", have: state{Version: 150000}, want: on, plan: []string{
 			group, create, `GRANT "reader" TO "alice"`, `GRANT "writer" TO "alice"`,
 		}},
-		{name: "no account, dropped after use", have: have(180000), want: target{user: "alice", login: true, roles: on.roles, drop: true}, plan: []string{
+		{name: "no account, dropped after use", have: have(180000), want: target{user: "alice", login: true, roles: on.roles, after: Drop}, plan: []string{
 			create, marked, `GRANT "reader" TO "alice"` + options, `GRANT "writer" TO "alice"` + options,
 		}},
 		{name: "as wanted", have: have(180000, loggedIn, holds("writer"), holds("reader")), want: on},
@@ -145,7 +145,10 @@ func TestPlan(t *testing.T) {
 			a.Heirs = []heir{{Role: "mallory", Grantor: "admin", Revocable: true}, {Role: "eve", Grantor: "postgres"}}
 		}), want: off, plan: []string{lock, `REVOKE "alice" FROM "mallory" GRANTED BY "admin"`}},
 		{name: "now kept", have: have(160000, loggedIn, func(a *account) { a.Comment = dropMarker }), want: target{user: "alice", login: true}, plan: []string{lock}},
-		{name: "now dropped", have: have(160000, loggedIn), want: target{user: "alice", login: true, drop: true}, plan: []string{marked}},
+		{name: "now gives away what it owns", have: have(160000, loggedIn, func(a *account) { a.Comment = dropMarker }), want: target{user: "alice", login: true, after: Reassign}, plan: []string{
+			`COMMENT ON ROLE "alice" IS 'Managed by Postern; gives away what it owns and is dropped after its last session.'`,
+		}},
+		{name: "now dropped", have: have(160000, loggedIn), want: target{user: "alice", login: true, after: Drop}, plan: []string{marked}},
 		{name: "somebody's comment stays", have: have(160000, loggedIn, func(a *account) { a.Comment = "it's Al" }), want: off, plan: []string{
 			`COMMENT ON ROLE "alice" IS 'it''s Al'`, nologin,
 		}},
@@ -230,6 +233,8 @@ func model(s state, steps []statement) (state, error) {
 			acc.Memberships = append(acc.Memberships, membership{Role: step.role, Grantor: "admin", Inherit: true, Set: true, Revocable: true})
 		case drop:
 			acc = account{}
+		case bequeath:
+			return s, fmt.Errorf("%v: no plan gives anything away", step)
 		}
 		if i == 0 && s.Account.exists() && step.action != comment {
 			return s, fmt.Errorf("%v comes before the account's lock", step)
@@ -251,7 +256,7 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 		}
 		want := target{
 			user: "alice", login: rapid.Bool().Draw(t, "want login"),
-			keepRoles: rapid.Bool().Draw(t, "keep roles"), drop: rapid.Bool().Draw(t, "drop"),
+			keepRoles: rapid.Bool().Draw(t, "keep roles"), after: rapid.SampledFrom([]Mode{Keep, Drop, Reassign}).Draw(t, "after"),
 		}
 		want.chosen = want.login && rapid.Bool().Draw(t, "chosen")
 		want.replication = want.login && rapid.Bool().Draw(t, "want replication")
@@ -285,7 +290,7 @@ func TestPlanLeadsToWhatIsWanted(t *testing.T) {
 func checkAccount(t *rapid.T, got account, over beyond, want target) {
 	powers := got.Attributes
 	powers.Replication = powers.Replication != want.replication // what differs
-	if got.Login != want.login || !got.Inherit || got.dropped() != want.drop || want.chosen && !got.chosen() || got.ConnLimit != unlimited || got.Password.Dated && !got.Password.Open ||
+	if got.Login != want.login || !got.Inherit || afterwards(got.Comment) != want.after || want.chosen && !got.chosen() || got.ConnLimit != unlimited || got.Password.Dated && !got.Password.Open ||
 		(powers == attributes{}) != (len(over.powers) == 0) || len(got.Settings) != len(over.settings) {
 		t.Fatalf("the plan leads to %+v", got)
 	}
@@ -321,7 +326,7 @@ func drawAccount(t *rapid.T, version int, names []string) account {
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	a := account{
 		OID: 1, Managed: true, Login: flag("login"), Inherit: flag("inherit"),
-		Comment:    rapid.SampledFrom([]string{"", "somebody's", dropMarker, chosenMarker, dropChosenMarker}).Draw(t, "comment"),
+		Comment:    rapid.SampledFrom([]string{"", "somebody's", dropMarker, reassignMarker, chosenMarker, dropChosenMarker, reassignChosenMarker}).Draw(t, "comment"),
 		Attributes: drawAttributes(t, ""), ConnLimit: rapid.IntRange(-1, 1).Draw(t, "limit"),
 	}
 	if a.Password.Dated = flag("dated"); a.Password.Dated {

@@ -39,8 +39,10 @@ type Outcome struct {
 	User        string
 	Mode        Mode
 	Result      Released
-	KeptBecause string   // with Drop and Deactivated: why it is still there
+	KeptBecause string   // with Deactivated, unless it is kept always: why it is still there
 	Dependents  []string // what depends on it, in PostgreSQL's words
+	Moved       []string // with Reassign: what [Inheritor] has got, in PostgreSQL's words
+	NotMoved    string   // with Reassign: why what the account owns was not moved
 	Statements  []string // what was written, as SQL
 	Duration    time.Duration
 	Err         error // of a sweep: why the account is not released
@@ -68,7 +70,7 @@ func (l *Lease) Release(ctx context.Context) (Outcome, error) {
 		s.accounts.unclaim(e, l.want.chosen)
 	}
 	defer s.accounts.leave(e)
-	r := &release{s: s, entry: e, database: l.database, user: l.want.user, mode: l.mode, ended: s.accounts.end(e, l.pids)}
+	r := &release{s: s, entry: e, database: l.database, user: l.want.user, mode: l.mode, ended: s.accounts.end(e, l.pids), estate: l.wanted.DatabaseName}
 	outcome, err := r.run(ctx)
 	if err != nil {
 		s.sweepSoon()
@@ -83,11 +85,13 @@ type release struct {
 	s        *Server
 	entry    *entry
 	database string
+	estate   string // the logical database in which the account may own something
 	user     string
 	mode     Mode
 	ended    []uint32 // backends that no longer count
 
-	done []statement
+	unreached string // why the estate's database cannot be used
+	done      []statement
 }
 
 func (r *release) run(ctx context.Context) (Outcome, error) {
@@ -104,9 +108,7 @@ func (r *release) run(ctx context.Context) (Outcome, error) {
 			return errTaken
 		}
 		r.s.accounts.changed(r.entry)
-		return r.s.withConn(ctx, r.database, func(conn *pgconn.PgConn) error {
-			return r.steps(ctx, conn, &out)
-		})
+		return r.connected(ctx, func(conn *pgconn.PgConn) error { return r.steps(ctx, conn, &out) })
 	})
 	out.Statements, out.Duration = texts(r.done), time.Since(begin)
 	if errors.Is(err, errTaken) {
@@ -128,7 +130,7 @@ func (r *release) steps(ctx context.Context, conn *pgconn.PgConn, out *Outcome) 
 			return err
 		}
 		acc := have.Account
-		off := target{user: r.user, drop: r.mode == Drop}
+		off := target{user: r.user, after: r.mode}
 		steps, over := plan(have, off)
 		switch {
 		case !acc.exists() || !acc.Managed:
@@ -161,7 +163,7 @@ func (r *release) steps(ctx context.Context, conn *pgconn.PgConn, out *Outcome) 
 
 // target is the account with its roles as they are.
 func (r *release) target(login bool) target {
-	return target{user: r.user, login: login, keepRoles: true, drop: r.mode == Drop}
+	return target{user: r.user, login: login, keepRoles: true, after: r.mode}
 }
 
 // unused returns errTaken when a session is there that is not known to have ended.
@@ -181,7 +183,7 @@ var errSlippedIn = errors.New("a session has slipped in")
 // what keeps login disabled meanwhile.
 func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, out *Outcome) error {
 	var over beyond
-	t := &transaction{conn: conn, want: target{user: r.user, drop: r.mode == Drop}, settle: true}
+	t := &transaction{conn: conn, want: target{user: r.user, after: r.mode}, settle: true}
 	t.guard = func(now state) error {
 		switch {
 		case now.Account.Login || r.taken() || !now.Account.Managed:
@@ -193,7 +195,10 @@ func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, ou
 		return nil
 	}
 	*out = Outcome{User: r.user, Mode: r.mode, Result: Deactivated}
-	if r.mode == Drop {
+	if r.mode == Reassign {
+		t.before = func(ctx context.Context) error { return r.bequeath(ctx, t, out) }
+	}
+	if r.mode != Keep {
 		t.finally = func(ctx context.Context) error { return r.drop(ctx, t, out) }
 	}
 	if err := r.transact(ctx, t, have); err != nil {
@@ -215,11 +220,11 @@ func (r *release) drop(ctx context.Context, t *transaction, out *Outcome) error 
 	_, err := t.conn.Exec(ctx, step.String()).ReadAll()
 	if err == nil {
 		t.done = append(t.done, step)
-		out.Result = Dropped
+		out.Result, out.NotMoved = Dropped, "" // it owned nothing
 		return nil
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || pg.Code != codeDependents && pg.Code != codeInsufficientRights {
+	if !ok || !slices.Contains(keeping, pg.Code) {
 		return err
 	}
 	out.KeptBecause = pg.Message
@@ -227,6 +232,10 @@ func (r *release) drop(ctx context.Context, t *transaction, out *Outcome) error 
 	_, err = t.conn.Exec(ctx, "ROLLBACK TO SAVEPOINT before_drop").ReadAll()
 	return err
 }
+
+// keeping are the SQLSTATEs for which an account is disabled instead of dropped. That it
+// stays locked is in the hands of who prepared a transaction with it.
+var keeping = []string{codeDependents, codeInsufficientRights, codeLockTimeout, codeStatementTimeout}
 
 // transact runs a durable transaction and notes what it did.
 func (r *release) transact(ctx context.Context, t *transaction, have state) error {

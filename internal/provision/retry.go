@@ -59,7 +59,7 @@ func (s *Server) withConn(ctx context.Context, database string, work func(*pgcon
 			s.counters.retries.Add(1)
 			continue
 		case attempt == maxAttempts, errors.Is(err, errRefused) && attempt == refusedAttempts,
-			!broken && !hungUp(err) && !errors.Is(err, errRefused) && !slices.Contains(passing, codeOf(err)):
+			!broken && !hungUp(err) && !errors.Is(err, errRefused) && !errors.Is(err, errLocked) && !slices.Contains(passing, codeOf(err)):
 			return finalFault(err, broken)
 		}
 		select {

@@ -110,7 +110,7 @@ func (s *Server) replace(ctx context.Context, conn *pgconn.PgConn, l *Lease, wan
 	as := func(login bool) target {
 		return target{
 			user: want.user, login: login, replication: login && have.Account.Attributes.Replication,
-			keepRoles: true, drop: have.Account.dropped(),
+			keepRoles: true, after: afterwards(have.Account.Comment),
 		}
 	}
 	strangers := func(now state) error {

@@ -23,7 +23,7 @@ var siblingName = regexp.MustCompile(`#[0-9a-f]{8}$`)
 func sibling(w Want) Want {
 	sum := sha256.Sum256([]byte(w.User + "\x00" + setOf(w.Roles, w.Replication)))
 	w.User = withSuffix(w.User, "#"+hex.EncodeToString(sum[:siblingHash]))
-	w.Mode, w.Chosen = Drop, false // the name stands for the roles
+	w.Mode, w.Chosen = max(w.Mode, Drop), false // the name stands for the roles
 	return w
 }
 

@@ -13,20 +13,21 @@ type action int
 const (
 	createGroup action = iota
 	createAccount
-	comment // on the account; takes the account's lock
-	alter   // the account's attributes
-	reset   // the account's defaults of parameters
-	disown  // somebody else's membership of the account's role
-	revoke  // a membership of the account
-	grant   // a membership to the account
-	drop    // the account
+	comment  // on the account; takes the account's lock
+	alter    // the account's attributes
+	reset    // the account's defaults of parameters
+	disown   // somebody else's membership of the account's role
+	revoke   // a membership of the account
+	grant    // a membership to the account
+	drop     // the account
+	bequeath // what the account owns, see [move]
 )
 
 // statement is one step of a plan. Its text is fixed but for quoted names.
 type statement struct {
 	action   action
 	user     string
-	text     string       // of the comment
+	text     string       // of the comment; of bequeath the whole statement
 	words    []string     // of alter and createAccount: LOGIN, NOCREATEDB, …
 	key      key          // of alter and createAccount: the password
 	until    string       // of them: how long the password is valid; empty for no password
@@ -90,6 +91,8 @@ func (s statement) render(verifier string) string {
 		return sql
 	case drop:
 		return "DROP ROLE " + user
+	case bequeath:
+		return s.text
 	}
 	return ""
 }

@@ -16,7 +16,9 @@ import (
 // something to lose, or are otherwise not as a release leaves them.
 const sweepSQL = `
 SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
-  'user', u.rolname, 'active', u.rolcanlogin OR x.more OR y.drifted, 'drop', d.objoid IS NOT NULL)), '[]')
+  'user', u.rolname, 'active', u.rolcanlogin OR x.more OR y.drifted, 'comment', COALESCE(d.description, ''),
+  'owns', (SELECT pg_catalog.min(db.datname::pg_catalog.text COLLATE "C") FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_database db ON db.oid = s.dbid
+    WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = u.oid AND s.deptype = 'o' AND db.datallowconn))), '[]')
 FROM (
   SELECT m.member FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
   WHERE g.rolname = '` + Group + `' GROUP BY m.member HAVING pg_catalog.bool_and(NOT m.admin_option)
@@ -30,7 +32,7 @@ CROSS JOIN LATERAL (SELECT u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.r
     OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s WHERE s.setrole = u.oid)
     OR EXISTS (SELECT FROM pg_catalog.pg_auth_members h WHERE h.roleid = u.oid AND ` + isHeir + `) AS drifted) AS y
 LEFT JOIN pg_catalog.pg_shdescription d
-  ON d.objoid = u.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.description IN ('` + dropMarker + `', '` + dropChosenMarker + `')
+  ON d.objoid = u.oid AND d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.description IN ('` + dropMarker + `', '` + dropChosenMarker + `', '` + reassignMarker + `', '` + reassignChosenMarker + `')
 WHERE NOT pg_catalog.pg_is_in_recovery() -- the primary's agents do it
   AND u.rolname <> CURRENT_USER
   AND (u.rolcanlogin OR x.more OR y.drifted OR d.objoid IS NOT NULL)
@@ -38,9 +40,10 @@ WHERE NOT pg_catalog.pg_is_in_recovery() -- the primary's agents do it
 
 // leftover is an account that the sweep found.
 type leftover struct {
-	User   string `json:"user"`
-	Active bool   `json:"active"` // can log in, holds roles, or is not as we leave accounts
-	Drop   bool   `json:"drop"`   // its comment says that it is dropped after use
+	User    string `json:"user"`
+	Active  bool   `json:"active"`  // can log in, holds roles, or is not as we leave accounts
+	Comment string `json:"comment"` // that says what becomes of it; else empty
+	Owns    string `json:"owns"`    // a logical database in which it owns something; empty: none
 }
 
 const (
@@ -171,9 +174,8 @@ func (s *Server) Sweep(ctx context.Context) ([]Outcome, error) {
 func (s *Server) sweepOne(ctx context.Context, database string, account leftover) Outcome {
 	e := s.accounts.use(account.User)
 	defer s.accounts.leave(e)
-	r := &release{s: s, entry: e, database: database, user: account.User, ended: s.accounts.end(e, nil)}
-	if account.Drop {
-		r.mode = Drop
+	r := &release{
+		s: s, entry: e, database: database, estate: account.Owns, user: account.User, mode: afterwards(account.Comment), ended: s.accounts.end(e, nil),
 	}
 	out, err := r.run(ctx)
 	out.Err = err

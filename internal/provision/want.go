@@ -14,13 +14,18 @@ type Mode int
 
 // The modes. Keep is the zero value.
 const (
-	Keep Mode = iota // it stays, without login and roles
-	Drop             // it is dropped, or stays as with Keep when something depends on it
+	Keep     Mode = iota // it stays, without login and roles
+	Drop                 // it is dropped, or stays as with Keep when something depends on it
+	Reassign             // what it owns goes to [Inheritor] where that is harmless, then as with Drop
 )
 
 func (m Mode) String() string {
-	if m == Drop {
+	switch m {
+	case Drop:
 		return "drop"
+	case Reassign:
+		return "reassign"
+	case Keep:
 	}
 	return "keep"
 }
@@ -97,7 +102,7 @@ type target struct {
 	// replication is the attribute; an account that cannot log in never has it.
 	replication bool
 	roles       []string // sorted, without repetition and without the group
-	drop        bool     // the comment says that the account goes after use
+	after       Mode     // the comment says what becomes of the account after use
 	chosen      bool     // the comment says that a session has chosen the roles
 	sibling     bool     // the account's name stands for the roles
 
@@ -128,7 +133,7 @@ func (s *Server) target(w Want) (target, error) {
 	slices.Sort(roles)
 	roles = slices.DeleteFunc(slices.Compact(roles), func(r string) bool { return r == Group || r == BundleGroup })
 	return target{
-		user: w.User, login: true, replication: w.Replication, roles: roles, drop: w.Mode == Drop, chosen: w.Chosen && !w.Alone,
+		user: w.User, login: true, replication: w.Replication, roles: roles, after: w.Mode, chosen: w.Chosen && !w.Alone,
 		bundle: w.Bundle, place: s.place(w.DatabaseName),
 	}, nil
 }
