@@ -22,6 +22,7 @@ import (
 	"github.com/postern-db/postern/internal/cloud/aws"
 	"github.com/postern-db/postern/internal/config"
 	"github.com/postern-db/postern/internal/hub"
+	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 	"github.com/postern-db/postern/internal/store"
 )
@@ -149,7 +150,7 @@ func (d *daemon) openMetrics(ctx context.Context, more ...prometheus.Collector) 
 func (d *daemon) hubConfig(state store.Store, log *audit.Log, public, control net.Listener) (hub.Config, error) {
 	cfg := hub.Config{
 		Cluster: d.cfg.Hub.ClusterName, PublicAddr: d.address, Version: d.opt.Version, Parts: []string{"hub"},
-		Store: state, Audit: log, AuditDir: AuditDir(d.cfg.DataDir), Listener: public, Control: control, Log: d.opt.Log,
+		Store: state, Audit: log, AuditDir: AuditDir(d.cfg.DataDir), Listener: pgwire.Sockets(public), Control: control, Log: d.opt.Log,
 		MaxHalfOpen: d.cfg.Hub.MaxUnauthenticated, MaxPerSource: d.cfg.Hub.MaxUnauthenticatedPerSource,
 	}
 	for _, network := range d.cfg.Hub.ProxyProtocol {

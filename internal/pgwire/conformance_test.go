@@ -136,7 +136,7 @@ func transcript(t *testing.T, conn net.Conn, step int) []string {
 	t.Helper()
 	_ = conn.SetDeadline(time.Now().Add(testTimeout))
 	if c, ok := conn.(*ServerConn).Conn.(*tls.Conn); ok {
-		_ = c.NetConn().(*net.TCPConn).SetNoDelay(true)
+		_ = c.NetConn().(interface{ SetNoDelay(bool) error }).SetNoDelay(true)
 	}
 	var all []string
 	for _, c := range conversations {
@@ -219,8 +219,8 @@ func TestFinishAfterClientWasCut(t *testing.T) {
 	if _, err := conn.Start(t.Context(), StartConfig{User: "cut_user", Database: "postgres"}); err != nil {
 		t.Fatal(err)
 	}
-	raw := conn.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
-	_ = raw.SetLinger(0)
+	raw := conn.Conn.(*tls.Conn).NetConn()
+	_ = raw.(interface{ SetLinger(int) error }).SetLinger(0)
 	raw.Close()
 	waitUntil(t, func() bool {
 		g.mu.Lock()

@@ -127,6 +127,7 @@ func dialOnce(ctx context.Context, cfg DialConfig, host string) (_ *ServerConn, 
 	if err != nil {
 		return nil, err
 	}
+	raw = newSocket(raw)
 	defer func() {
 		if err != nil {
 			raw.Close()

@@ -118,7 +118,7 @@ func netPair(tb testing.TB, network, address string) (net.Conn, net.Conn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return guard(tb, a, b)
+	return guard(tb, newSocket(a), newSocket(b))
 }
 
 func tlsPair(tb testing.TB) (net.Conn, net.Conn) {

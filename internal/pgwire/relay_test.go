@@ -238,7 +238,7 @@ func TestRelayEndsWhenClientIsCut(t *testing.T) {
 	if _, err := client.Write(header('Q', 100)); err != nil {
 		t.Fatal(err)
 	}
-	_ = client.(*net.TCPConn).SetLinger(0)
+	_ = client.(interface{ SetLinger(int) error }).SetLinger(0)
 	client.Close()
 	res := <-done
 	if res.By != ByClient || res.Err == nil {
