@@ -25,7 +25,7 @@ type pump struct {
 	src    *end
 	dst    *end
 	scan   scanner
-	active *atomic.Int64 // when src last sent something
+	active *atomic.Int64 // when src last sent something; nil: nobody wants to know
 	bytes  atomic.Int64
 	frames atomic.Int64
 	small  [smallBuffer]byte
@@ -94,7 +94,9 @@ func (p *pump) read(buf []byte) (int, *pumpError) {
 	for {
 		n, err := p.src.Read(buf)
 		if n > 0 {
-			p.active.Store(time.Now().UnixNano())
+			if p.active != nil {
+				p.active.Store(time.Now().UnixNano())
+			}
 			return n, nil
 		}
 		if err == nil {

@@ -81,7 +81,6 @@ type Relay struct {
 	toServer       pump
 	toClient       pump
 	lastClient     atomic.Int64 // Unix nanoseconds
-	lastServer     atomic.Int64
 	waiting        atomic.Bool // pending is not empty
 	stopped        atomic.Bool // Terminate was called
 
@@ -108,10 +107,8 @@ func NewRelay(cfg RelayConfig) *Relay {
 		observe = &o
 	}
 	r.toServer = pump{relay: r, src: r.client, dst: r.server, active: &r.lastClient, scan: scanner{dir: ToServer, observe: observe}}
-	r.toClient = pump{relay: r, src: r.server, dst: r.client, active: &r.lastServer, scan: scanner{dir: ToClient, observe: observe}}
-	now := time.Now().UnixNano()
-	r.lastClient.Store(now)
-	r.lastServer.Store(now)
+	r.toClient = pump{relay: r, src: r.server, dst: r.client, scan: scanner{dir: ToClient, observe: observe}}
+	r.lastClient.Store(time.Now().UnixNano())
 	return r
 }
 
@@ -188,9 +185,6 @@ func (r *Relay) Terminate(e *Error) {
 
 // LastClient returns when the client last sent something, for idle limits.
 func (r *Relay) LastClient() time.Time { return time.Unix(0, r.lastClient.Load()) }
-
-// LastServer returns when the server last sent something.
-func (r *Relay) LastServer() time.Time { return time.Unix(0, r.lastServer.Load()) }
 
 // Traffic returns what was sent on in one direction so far.
 func (r *Relay) Traffic(d Direction) Traffic {
