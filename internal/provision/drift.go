@@ -91,13 +91,7 @@ type knownBundle struct {
 
 // allSQL reads an [observation].
 func allSQL() string {
-	return `
-WITH self AS (
-  SELECT * FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
-), grp AS (
-  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
-  FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
-), acc AS (
+	return contextCTE + `, acc AS (
   SELECT r.* FROM pg_catalog.pg_roles r WHERE r.rolname <> CURRENT_USER AND COALESCE(
     (SELECT pg_catalog.bool_and(NOT m.admin_option) FROM pg_catalog.pg_auth_members m JOIN grp ON m.roleid = grp.oid WHERE m.member = r.oid), false)
 ), held AS (` + heldSelect + `)

@@ -8,8 +8,17 @@ func attributesObject(row string) string {
       'replication', R.rolreplication, 'bypassrls', R.rolbypassrls)`, "R.", row+".")
 }
 
+// contextCTE begins an observation: self, the admin's row of pg_roles, and grp, the group.
+const contextCTE = `
+WITH self AS (
+  SELECT * FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
+), grp AS (
+  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
+  FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
+)`
+
 // contextMembers are the members of a [state] that are the same for every account. They
-// read self, the admin's row of pg_roles, and grp, the group.
+// read what contextCTE begins with.
 func contextMembers() string {
 	return `
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
@@ -89,13 +98,7 @@ func revocable(role, grantor string) string {
 // observeSQL reads everything a plan needs. $1 is the account's name, $2 the
 // roles asked for as JSON. pg_roles is used because pg_authid is for superusers only.
 func observeSQL() string {
-	return `
-WITH self AS (
-  SELECT * FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
-), grp AS (
-  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
-  FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
-), acc AS (
+	return contextCTE + `, acc AS (
   SELECT * FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
 ), held AS (` + heldSelect + `)
 SELECT pg_catalog.json_build_object(
