@@ -84,7 +84,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		Replicas:        d.writer != nil,
 		ReplayTimeout:   s.cfg.ReplayTimeout,
 		ExtraRoles:      d.credentials.roles(r),
-		Scope:           s.cfg.Cluster + "/" + r.GetName(),
+		Scope:           s.scope(r.GetName()),
 		BundleChanged:   func(c provision.BundleChange) { s.bundleChanged(ctx, d, c) },
 		BundleNarrowed:  s.bundleNarrowed,
 		SweepInterval:   s.cfg.SweepInterval,
@@ -169,3 +169,6 @@ func (d *database) dialSoon(ctx context.Context, databaseUser string) (conn *pgw
 	conn, err = d.dial(ctx, databaseUser)
 	return conn, false, err
 }
+
+// scope tells the bundles of a registered database from those of others on the same server.
+func (s *Server) scope(name string) string { return s.cfg.Cluster + "/" + name }

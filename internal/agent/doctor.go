@@ -37,12 +37,17 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	admin, defaultDatabase := d.resource.AdminUser()
 	checkup := provision.Checkup{
 		Connect: d.connectDoctor, AdminName: admin, DefaultDatabase: defaultDatabase, IAM: len(d.credentials.roles(d.resource)) > 0,
+		Scope: s.scope(d.resource.GetName()),
 	}
 	if d.credentials.method == resource.AuthPassword {
 		checkup.Password = &provision.PasswordCheckup{Probe: d.probeLogin, HBA: d.hbaLines(hbaAll)}
 	}
+	objects := func(h api.Handout) bool { return allowsObjects(h.Permissions) }
+	if err := d.labels.wait(ctx); err != nil && slices.ContainsFunc(handouts, objects) {
+		return nil, fault.New(fault.Unavailable, "the labels of the database are not known yet")
+	}
 	for _, h := range handouts {
-		checkup.Handouts = append(checkup.Handouts, provision.Handout(h))
+		checkup.Handouts = append(checkup.Handouts, s.handout(d, h))
 	}
 	findings, err := provision.Doctor(ctx, checkup)
 	if err != nil {
@@ -57,10 +62,22 @@ func (s *Server) Doctor(ctx context.Context, name string, handouts []api.Handout
 	all := make([]api.Finding, 0, len(findings))
 	for _, f := range findings {
 		all = append(all, api.Finding{
-			Severity: string(f.Severity), Check: f.Check, Problem: f.Problem, Breaks: f.Breaks, SQL: f.SQL, HBA: f.HBA, Advice: f.Advice,
+			Severity: string(f.Severity), Database: f.Database, Check: f.Check, Problem: f.Problem, Breaks: f.Breaks, SQL: f.SQL, HBA: f.HBA, Advice: f.Advice,
 		})
 	}
 	return all, nil
+}
+
+// handout is what policy gives to some users, with the objects that their db_permissions select now.
+func (s *Server) handout(d *database, h api.Handout) provision.Handout {
+	out := provision.Handout{
+		Users: h.Users, Roles: h.Roles, Databases: h.Databases, Except: h.Except,
+		WarnMissing: h.WarnMissing, Replication: h.Replication, Reassign: h.Reassign,
+	}
+	if allowsObjects(h.Permissions) {
+		out.Permissions = s.objectPolicy(d, h.Permissions)().Permissions
+	}
+	return out
 }
 
 // isFrozen is about a database whose automatic users are switched off.

@@ -26,6 +26,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatalf("of a healthy server: %+v", found)
 	}
 	t.Run("policy", func(t *testing.T) { doctorKnowsPolicy(t, env) })
+	t.Run("objects", func(t *testing.T) { doctorSeesObjects(t, env) })
 	t.Run("read-only", func(t *testing.T) { doctorSeesReadOnly(t, env) })
 	t.Run("pg_hba.conf", func(t *testing.T) { doctorRepairsLogin(t, env) })
 	t.Run("configuration", func(t *testing.T) { doctorSeesConfiguration(t, env) })
@@ -88,6 +89,24 @@ func doctorKnowsPolicy(t *testing.T, env *testenv.Env) {
 	if found := doctor(t, env, "example"); len(found) != 0 {
 		t.Errorf("where rights on objects bring CONNECT: %+v", found)
 	}
+}
+
+// doctorSeesObjects: those that db_permissions select, in the database where they are.
+func doctorSeesObjects(t *testing.T, env *testenv.Env) {
+	env.Server.Exec(t, "CREATE DATABASE shop")
+	shop := env.Server.Superuser(t, "shop")
+	exec(t, shop, "CREATE TABLE public.wares (n int)")
+	found := doctor(t, env, "example")
+	one(t, found, "error db_permissions", "public", "")
+	if found[0].Database != "shop" || !contains(found[0].Breaks, "dora") {
+		t.Errorf("got %+v", found)
+	}
+	refusal{"42501", "cannot grant", "GRANT"}.check(t, env.As(t, "dora").Refused(t, "example", "shop"))
+	exec(t, shop, found[0].SQL...)
+	if found := doctor(t, env, "example"); len(found) != 0 {
+		t.Errorf("after the repair: %+v", found)
+	}
+	exec(t, env.As(t, "dora").Connect(t, "example", "shop"), "SELECT * FROM public.wares")
 }
 
 // doctorSeesReadOnly although the agent's own connections override the setting.

@@ -19,7 +19,7 @@ import (
 // nil: without an entry that allows something there is nothing to give.
 func (s *Server) bundleWant(d *database, dbname string, decision access.Decision) *provision.BundleWant {
 	entries := decision.Permissions
-	if !slices.ContainsFunc(entries, func(p access.Permission) bool { return p.Effect == access.EffectAllow }) {
+	if !allowsObjects(entries) {
 		return nil
 	}
 	return &provision.BundleWant{
@@ -29,6 +29,11 @@ func (s *Server) bundleWant(d *database, dbname string, decision access.Decision
 		Policy:   s.objectPolicy(d, entries),
 		Warn:     decision.Limits.OnMissingGrant == resource.MissingGrantWarn,
 	}
+}
+
+// allowsObjects reports whether entries give anything at all.
+func allowsObjects(entries []access.Permission) bool {
+	return slices.ContainsFunc(entries, func(p access.Permission) bool { return p.Effect == access.EffectAllow })
 }
 
 // prepareBundle makes sure that there is a bundle with the object permissions of

@@ -1,5 +1,7 @@
 package api
 
+import "github.com/postern-db/postern/internal/access"
+
 // DoctorDatabase examines a server as the agent that serves it sees it.
 func DoctorDatabase() Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse] {
 	return Endpoint[DoctorDatabaseRequest, DoctorDatabaseResponse]{"doctor-database", "/v1/databases/doctor", "Find what stands in the way of a database", HubOwner, 64 * kilobytes, slow}
@@ -32,6 +34,7 @@ const SeverityError = "error"
 // Finding is something about a server that stands in the way of its users.
 type Finding struct {
 	Severity string   `json:"severity" doc:"error, warning or advice"`
+	Database string   `json:"database,omitempty" doc:"the logical database that the SQL must be run in; empty: any"`
 	Check    string   `json:"check" doc:"what was looked at, for programs"`
 	Problem  string   `json:"problem" doc:"what is the case"`
 	Breaks   string   `json:"breaks,omitempty" doc:"what does not work because of it"`
@@ -47,7 +50,10 @@ type Handout struct {
 	Roles     []string
 	Databases []string // "*" for every one
 	Except    []string // not these
-	Objects   bool     // and rights on objects, by db_permissions
+	// Permissions are the db_permissions entries, those that deny too.
+	Permissions []access.Permission
+	// WarnMissing says that sessions begin without what cannot be granted of them.
+	WarnMissing bool
 	// Replication says that they may open replication connections.
 	Replication bool
 	// Reassign says that what they own is given away when their accounts are dropped.

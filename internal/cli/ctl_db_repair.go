@@ -87,11 +87,11 @@ func (add *dbAddition) repair(ctx context.Context) error {
 }
 
 // repairsOf returns the SQL of what is wrong, each statement once. Advice is left
-// to people.
+// to people, and so are rights on objects, which are granted in other databases.
 func repairsOf(findings []api.Finding) []string {
 	var all []string
 	for _, f := range findings {
-		if f.Severity == "advice" {
+		if f.Severity == "advice" || f.Database != "" {
 			continue
 		}
 		for _, sql := range f.SQL {

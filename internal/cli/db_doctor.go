@@ -42,16 +42,22 @@ func (a *App) dbDoctor(ctx context.Context, hub *api.Client, opts reportOptions)
 // writeRepairs prints each statement once, in the order in which they run.
 func (a *App) writeRepairs(findings []api.Finding) error {
 	printed := map[string]bool{}
-	others := 0
+	others, current := 0, ""
 	for _, f := range findings {
 		if len(f.SQL) == 0 {
 			others++
 		}
 		for _, statement := range f.SQL {
-			if printed[statement] {
+			if f.Database == "" && printed[statement] {
 				continue
 			}
 			printed[statement] = true
+			if f.Database != "" && f.Database != current {
+				current = f.Database
+				if _, err := fmt.Fprintln(a.Out, connectLine(current)); err != nil {
+					return err
+				}
+			}
 			if _, err := fmt.Fprintln(a.Out, printable(statement)); err != nil {
 				return err
 			}

@@ -68,6 +68,11 @@ func (a *App) writeDrift(database string, deviations []api.Deviation) error {
 	return err
 }
 
+// connectLine has psql go to a logical database.
+func connectLine(database string) string {
+	return `\connect ` + printable(`"`+strings.ReplaceAll(database, `"`, `""`)+`"`)
+}
+
 // writeDriftSQL prints the statements for psql, those of each logical database together.
 func (a *App) writeDriftSQL(deviations []api.Deviation) error {
 	slices.SortStableFunc(deviations, func(a, b api.Deviation) int { return cmp.Compare(a.Database, b.Database) })
@@ -80,7 +85,7 @@ func (a *App) writeDriftSQL(deviations []api.Deviation) error {
 		}
 		if d.Database != current {
 			current = d.Database
-			fmt.Fprintf(&b, "\\connect %s\n", printable(`"`+strings.ReplaceAll(current, `"`, `""`)+`"`))
+			b.WriteString(connectLine(current) + "\n")
 		}
 		for _, sql := range d.SQL {
 			b.WriteString(printable(sql) + "\n")

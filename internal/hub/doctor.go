@@ -47,7 +47,7 @@ func (v *View) handouts(r Registered) []api.Handout {
 		if !ok {
 			continue
 		}
-		key := fmt.Sprintf("%q %q %q %t %t %t", h.Roles, h.Databases, h.Except, h.Objects, h.Replication, h.Reassign)
+		key := fmt.Sprintf("%#v", h)
 		i, seen := same[key]
 		if !seen {
 			i = len(all)
@@ -74,7 +74,7 @@ func (v *View) handout(user *resource.User, r Registered) (api.Handout, bool) {
 	d := bound.Decide(access.Request{
 		Database: r.Database, Labels: r.Labels, DatabaseUser: user.GetName(), DatabaseName: o.AnyName(), MFAVerified: true,
 	})
-	h.Objects = slices.ContainsFunc(d.Permissions, func(p access.Permission) bool { return p.Effect == access.EffectAllow })
+	h.Permissions, h.WarnMissing = d.Permissions, d.Limits.OnMissingGrant == resource.MissingGrantWarn
 	h.Replication = d.Limits.AllowReplication
 	return h, true
 }

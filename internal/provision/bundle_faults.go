@@ -59,6 +59,11 @@ func (s *Server) bundleFault(sql string, err error) error {
 
 // missingFault says which grants the admin cannot make.
 func (s *Server) missingFault(missing []change) *fault.Error {
+	return refusal(fault.Denied, codeInsufficientRights, missingText(missing, s.cfg.AdminName)).
+		WithHint("run as superuser: " + repairSQL(missing, s.cfg.AdminName))
+}
+
+func missingText(missing []change, admin string) string {
 	objects := 0
 	for _, c := range missing {
 		if c.object.class != classSchema {
@@ -66,20 +71,28 @@ func (s *Server) missingFault(missing []change) *fault.Error {
 		}
 	}
 	first := missing[slices.IndexFunc(missing, func(c change) bool { return c.object.class != classSchema || objects == 0 })]
-	text := fmt.Sprintf("the admin user %q cannot grant %s on %s", s.cfg.AdminName, first.grant, objectReference(first.object, first.reach.arguments))
+	text := fmt.Sprintf("the admin user %q cannot grant %s on %s", admin, first.grant, objectReference(first.object, first.reach.arguments))
 	if objects > 1 {
 		text += fmt.Sprintf(" and %d more objects", objects-1)
 	}
-	return refusal(fault.Denied, codeInsufficientRights, text+": it lacks the grant option").
-		WithHint("run as superuser: " + repairSQL(missing, s.cfg.AdminName))
+	return text + ": it lacks the grant option"
 }
 
 // namedSingly is how many objects of one schema a repair names before it says ALL.
 const namedSingly = 10
 
-// repairSQL returns the statements that give the admin the grant options. Many
-// objects of a schema become one statement for all of them.
+// repairSQL returns the first of the statements that give the admin the grant options.
 func repairSQL(missing []change, admin string) string {
+	sql := repairStatements(missing, admin)
+	if n := len(sql) - namedAtMost; n > 0 {
+		sql = append(sql[:namedAtMost], fmt.Sprintf("-- and %d more statements", n))
+	}
+	return strings.Join(sql, " ")
+}
+
+// repairStatements returns the statements that give the admin the grant options. Many
+// objects of a schema become one statement for all of them.
+func repairStatements(missing []change, admin string) []string {
 	type key struct {
 		schema, word string
 		p            privileges
@@ -98,16 +111,12 @@ func repairSQL(missing []change, admin string) string {
 	}
 	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.schema, b.schema) }) // schemas themselves first
 	var sql []string
-	for i, k := range order {
-		if i == namedAtMost {
-			sql = append(sql, fmt.Sprintf("-- and %d more statements", len(order)-i))
-			break
-		}
+	for _, k := range order {
 		on := k.word + " " + strings.Join(lists[k], ", ")
 		if k.schema != "" && len(lists[k]) > namedSingly {
-			on = "ALL " + k.word + "S IN SCHEMA " + quote(k.schema)
+			on = "ALL " + k.word + "S IN SCHEMA " + printableName(k.schema)
 		}
-		sql = append(sql, "GRANT "+k.p.String()+" ON "+on+" TO "+quote(admin)+" WITH GRANT OPTION;")
+		sql = append(sql, "GRANT "+k.p.String()+" ON "+on+" TO "+printableName(admin)+" WITH GRANT OPTION;")
 	}
-	return strings.Join(sql, " ")
+	return sql
 }

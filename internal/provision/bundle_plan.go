@@ -130,10 +130,13 @@ func planBundle(objects []bundleObject, want *rights) []change {
 			changes = append(changes, c)
 		}
 	}
-	slices.SortFunc(changes, func(a, b change) int {
-		return cmp.Or(cmp.Compare(a.object.class, b.object.class), cmp.Compare(a.object.oid, b.object.oid))
-	})
+	slices.SortFunc(changes, byObject)
 	return changes
+}
+
+// byObject is the order in which the catalogs are written.
+func byObject(a, b change) int {
+	return cmp.Or(cmp.Compare(a.object.class, b.object.class), cmp.Compare(a.object.oid, b.object.oid))
 }
 
 // split parts the changes into those that the admin can make, the grants that it

@@ -101,15 +101,15 @@ func objectWord(o *bundleObject) string {
 	return "TABLE"
 }
 
-// objectReference is the object as GRANT names it. The arguments of a routine
+// objectReference is the object as GRANT names it, on one line. The arguments of a routine
 // come from PostgreSQL, quoted.
 func objectReference(o *bundleObject, arguments string) string {
 	switch o.class {
 	case classSchema, classDatabase:
-		return quote(o.name)
+		return printableName(o.name)
 	case classRoutine:
-		return quote(o.schema) + "." + quote(o.name) + "(" + arguments + ")"
+		return printableName(o.schema) + "." + printableName(o.name) + "(" + arguments + ")"
 	case classRelation:
 	}
-	return quote(o.schema) + "." + quote(o.name)
+	return printableName(o.schema) + "." + printableName(o.name)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
 )
 
@@ -28,6 +29,7 @@ type Finding struct {
 	Check    string // short and stable name of what was looked at
 	Problem  string // what is the case
 	Breaks   string // what does not work because of it
+	Database string // the logical database that the SQL must be run in; empty: any
 
 	// SQL repairs it when a superuser runs it, one statement on each line. The
 	// statements of all findings run in the order of the findings.
@@ -45,9 +47,11 @@ type Handout struct {
 	Roles     []string
 	Databases []string // "*" for every one
 	Except    []string // not these
-	// Objects says that they are given rights on objects too. CONNECT comes with
-	// these, where the admin may grant it.
-	Objects bool
+	// Permissions says what they are given on objects; nil for nothing. CONNECT comes
+	// with it, where the admin may grant it.
+	Permissions func([]access.Object) access.ObjectPermissions
+	// WarnMissing says that their sessions begin without what cannot be granted of that.
+	WarnMissing bool
 	// Replication says that they may open replication connections.
 	Replication bool
 	// Reassign says that what they own is given away when their accounts are dropped.
@@ -67,6 +71,8 @@ type Checkup struct {
 	IAM bool
 	// Password says that accounts log in with passwords instead of certificates.
 	Password *PasswordCheckup
+	// Scope is that of the bundles, see [Config].
+	Scope string
 	// Handouts are what policy can ask of this server.
 	Handouts []Handout
 }
@@ -90,7 +96,15 @@ func Doctor(ctx context.Context, c Checkup) ([]Finding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("examine the server: %w", err)
 	}
-	return append(login, c.findings(have)...), nil
+	found := append(login, c.findings(have)...)
+	if have.Recovery {
+		return found, nil
+	}
+	objects, err := c.checkObjects(ctx, have)
+	if err != nil {
+		return nil, fmt.Errorf("examine the server: %w", err)
+	}
+	return append(found, objects...), nil
 }
 
 // noConnectError holds the logical databases that refused the admin for want of CONNECT.

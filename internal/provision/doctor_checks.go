@@ -26,7 +26,7 @@ func (c Checkup) findings(have facts) []Finding {
 	}
 	var all []Finding
 	for _, check := range []func(facts) []Finding{
-		c.checkReadOnly, c.checkAdmin, c.checkReplication, c.checkRoles, c.checkIAM, c.checkGroup, c.checkInheritor, c.checkAccounts, c.checkDatabases, c.checkConnect,
+		c.checkReadOnly, c.checkAdmin, c.checkReplication, c.checkRoles, c.checkIAM, c.checkGroup, c.checkInheritor, c.checkAccounts, c.checkBundles, c.checkDatabases, c.checkConnect,
 	} {
 		all = append(all, check(have)...)
 	}

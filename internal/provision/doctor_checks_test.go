@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
 )
 
@@ -135,12 +136,12 @@ func TestFindings(t *testing.T) {
 		},
 		{"the group lets everybody in", func(c *Checkup, f *facts) { f.Databases[0] = databaseFacts{Name: "app", Admin: true, Group: true} }, nil},
 		{"rights on objects bring CONNECT", func(c *Checkup, f *facts) {
-			c.Handouts[0].Objects = true
+			c.Handouts[0].Permissions = func([]access.Object) access.ObjectPermissions { return access.ObjectPermissions{} }
 			f.Databases[0] = databaseFacts{Name: "app", Admin: true, Grants: true}
 		}, nil},
 		{
 			"the admin may not grant CONNECT", func(c *Checkup, f *facts) {
-				c.Handouts[0].Objects = true
+				c.Handouts[0].Permissions = func([]access.Object) access.ObjectPermissions { return access.ObjectPermissions{} }
 				f.Databases[0] = databaseFacts{Name: "app", Admin: true}
 			},
 			[]Finding{{Severity: SeverityError, Check: "connect", SQL: []string{`GRANT CONNECT ON DATABASE "app" TO "reader";`}}},

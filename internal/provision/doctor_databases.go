@@ -69,7 +69,7 @@ func (c Checkup) checkConnect(have facts) []Finding {
 		var locked []Handout
 		for _, h := range c.Handouts {
 			byRole := slices.ContainsFunc(h.Roles, func(r string) bool { return slices.Contains(d.Roles, r) })
-			if h.covers(d) && !byRole && (!h.Objects || !d.Grants) {
+			if h.covers(d) && !byRole && (h.Permissions == nil || !d.Grants) {
 				locked = append(locked, h)
 			}
 		}

@@ -30,6 +30,7 @@ type facts struct {
 	Inheritor inheritor       `json:"inheritor"`
 	Roles     []roleFacts     `json:"roles"`     // those that can be handed out, rds_iam and BundleGroup
 	Accounts  []accountFacts  `json:"accounts"`  // managed ones, and namesakes of users
+	Bundles   []string        `json:"bundles"`   // on which the admin lacks ADMIN OPTION
 	Databases []databaseFacts `json:"databases"` // that take connections
 }
 
@@ -120,6 +121,9 @@ SELECT pg_catalog.json_build_object(
   'accounts', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', rolname, 'managed', managed, 'self', self, 'plain', plain,
       'admin_of', pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')) ORDER BY rolname) FROM accounts),
+  'bundles', (SELECT pg_catalog.json_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_auth_members m
+    JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles r ON r.oid = m.member
+    WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option AND NOT pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')),
   'databases', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', datname, 'template', datistemplate, 'public', public,
       'admin', pg_catalog.has_database_privilege(dbs.oid, 'CONNECT'),

@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/pgtest"
 	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 // patient is a server that a test breaks and the doctor looks at.
@@ -128,6 +131,31 @@ func brokenSetups() []broken {
 			p.exec(t, "CREATE ROLE %s", rdsRole)
 			p.forget(t, rdsRole)
 		}},
+		{name: "no grant options", check: "db_permissions", wreck: func(t *testing.T, p *patient) {
+			p.give("SELECT", "INSERT", "EXECUTE", "USAGE")
+			p.makeObjects(t)
+		}},
+		{name: "no grant options, and sessions begin all the same", check: "db_permissions", wreck: func(t *testing.T, p *patient) {
+			p.give("SELECT", "EXECUTE", "USAGE")
+			p.Handouts[0].WarnMissing = true
+			p.makeObjects(t)
+			p.execIn(t, p.db, "GRANT USAGE ON SCHEMA %s TO PUBLIC", hostileSchema)
+		}},
+		{name: "grant options on some", check: "db_permissions", wreck: func(t *testing.T, p *patient) {
+			p.give("SELECT")
+			p.makeObjects(t)
+			p.Handouts = append(p.Handouts, provision.Handout{Users: []string{"other"}, Databases: []string{"*"}, Permissions: p.Handouts[0].Permissions})
+			p.execIn(t, p.db, "GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION", hostileSchema, doctorAdmin)
+			p.execIn(t, p.db, "GRANT SELECT ON ALL TABLES IN SCHEMA %s TO %s", hostileSchema, doctorAdmin)
+			p.execIn(t, p.db, "GRANT SELECT ON %s.t1 TO %s WITH GRANT OPTION", hostileSchema, doctorAdmin)
+		}},
+		{name: "bundle of another admin", since: 16, check: "bundle", wreck: func(t *testing.T, p *patient) {
+			bundle := provision.PlacePrefix(p.Scope, doctorAdmin, p.db) + "0123"
+			p.forget(t, bundle, provision.BundleGroup)
+			p.exec(t, "CREATE ROLE %s", provision.BundleGroup)
+			p.exec(t, "GRANT %s TO %s WITH ADMIN OPTION", provision.BundleGroup, doctorAdmin)
+			p.exec(t, "CREATE ROLE %s IN ROLE %s", bundle, provision.BundleGroup)
+		}},
 		{name: "no inheritor", check: "inheritor", wreck: func(t *testing.T, p *patient) {
 			p.Handouts[0].Reassign = true
 			p.forget(t, provision.Inheritor)
@@ -157,10 +185,42 @@ func brokenSetups() []broken {
 	}
 }
 
+// hostileSchema is a schema that the doctor has to name on one line.
+const hostileSchema = "my \n\"schema\"; --"
+
+// give has policy give permissions on every object.
+func (p *patient) give(permissions ...string) {
+	p.Handouts[0].Permissions = func(objects []access.Object) (out access.ObjectPermissions) {
+		for _, o := range objects {
+			out.Objects = append(out.Objects, access.ObjectPermission{Object: o, Permissions: permissions})
+			if o.Kind == resource.ObjectTable {
+				out.Objects[len(out.Objects)-1].Permissions = slices.DeleteFunc(slices.Clone(permissions), func(p string) bool { return p == "EXECUTE" || p == "USAGE" })
+			}
+		}
+		return out
+	}
+}
+
+// makeObjects makes objects on which the admin has no rights.
+func (p *patient) makeObjects(t *testing.T) {
+	t.Helper()
+	p.execIn(t, p.db, "CREATE SCHEMA %s", hostileSchema)
+	for i := range 12 {
+		p.execIn(t, p.db, "CREATE TABLE %s.%s (n int)", hostileSchema, fmt.Sprint("t", i))
+	}
+	for _, sql := range []string{
+		"CREATE TABLE public.%s (n serial)", "CREATE VIEW public.%s AS SELECT 1", "CREATE MATERIALIZED VIEW public.%s AS SELECT 1",
+		"CREATE FUNCTION public.%s(text[], int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE PROCEDURE public.%s() LANGUAGE sql AS 'SELECT 1'",
+	} {
+		p.execIn(t, p.db, sql, "an\tod\"d "+sql[:10])
+	}
+	p.execIn(t, p.db, "REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA public FROM PUBLIC")
+}
+
 func (c broken) run(t *testing.T, p *patient) {
 	c.wreck(t, p)
 	findings := p.doctor(t)
-	if diff := cmp.Diff(c.check, checks(findings)); diff != "" {
+	if diff := gocmp.Diff(c.check, checks(findings)); diff != "" {
 		t.Fatalf("findings (-want +got):\n%s\n%+v", diff, findings)
 	}
 	for more := c.more; len(findings) > 0; more-- {
@@ -223,7 +283,7 @@ func (p *patient) repair(t *testing.T, findings []provision.Finding) {
 			if strings.ContainsAny(sql, "\n\x1b") || !strings.HasSuffix(sql, ";") {
 				t.Errorf("not a line of SQL: %q", sql)
 			}
-			p.exec(t, strings.ReplaceAll(sql, "%", "%%"))
+			p.execIn(t, cmp.Or(f.Database, "postgres"), strings.ReplaceAll(sql, "%", "%%"))
 		}
 	}
 }
@@ -240,7 +300,13 @@ func checks(findings []provision.Finding) string {
 // exec runs a statement as superuser; the arguments are quoted as identifiers.
 func (p *patient) exec(t *testing.T, format string, names ...string) {
 	t.Helper()
-	w := &world{dba: p.pg.Superuser(t, "postgres")}
+	p.execIn(t, "postgres", format, names...)
+}
+
+// execIn is exec in a logical database.
+func (p *patient) execIn(t *testing.T, database, format string, names ...string) {
+	t.Helper()
+	w := &world{dba: p.pg.Superuser(t, database)}
 	w.exec(t, format, names...)
 }
 
