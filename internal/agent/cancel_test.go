@@ -38,7 +38,7 @@ func TestInterruptCancelsInPSQL(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	awaitQuery(t, env, "hasty", "pg_sleep")
+	env.AwaitQuery(t, "hasty", "pg_sleep")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +57,9 @@ func TestCancelAtThePublicPort(t *testing.T) {
 	var slept error
 	var sleeping sync.WaitGroup
 	sleeping.Go(func() { _, slept = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
-	awaitQuery(t, env, "native", "pg_sleep")
+	env.AwaitQuery(t, "native", "pg_sleep")
 	sendCancel(t, "tcp", env.Address, conn.PgConn().PID(), []byte("nope"))
-	if len(queries(t, env, "native")) != 1 {
+	if len(env.Queries(t, "native")) != 1 {
 		t.Fatal("a wrong key cancelled the statement")
 	}
 	sendCancel(t, "tcp", env.Address, conn.PgConn().PID(), conn.PgConn().SecretKey())
@@ -94,7 +94,7 @@ func TestCancelKey(t *testing.T) {
 	var slept error
 	var sleeping sync.WaitGroup
 	sleeping.Go(func() { _, slept = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
-	awaitQuery(t, env, "patient", "pg_sleep")
+	env.AwaitQuery(t, "patient", "pg_sleep")
 
 	socket := filepath.Join(cfg.Host, ".s.PGSQL."+strconv.Itoa(int(cfg.Port)))
 	wrong := bytes.Clone(secret)
@@ -104,7 +104,7 @@ func TestCancelKey(t *testing.T) {
 	sendCancel(t, "unix", socket, pid, secret[:3])
 	sendCancel(t, "unix", socket, pid, nil)
 	sendCancel(t, "tcp", env.Server.Addr(), pid, secret) // PostgreSQL does not know it
-	if len(queries(t, env, "patient")) != 1 {
+	if len(env.Queries(t, "patient")) != 1 {
 		t.Fatal("a wrong key cancelled the statement")
 	}
 	sendCancel(t, "unix", socket, pid, secret)
@@ -132,7 +132,7 @@ func TestCancelHitsOnlyItsSession(t *testing.T) {
 			ended[i] <- err
 		}()
 	}
-	testenv.Eventually(t, "both sleep", func() bool { return len(queries(t, env, "pair")) == 2 })
+	testenv.Eventually(t, "both sleep", func() bool { return len(env.Queries(t, "pair")) == 2 })
 	first, second := conns[0].PgConn(), conns[1].PgConn()
 	anonymous := cfg.TLSConfig.Clone()
 	anonymous.Certificates = nil
@@ -145,14 +145,14 @@ func TestCancelHitsOnlyItsSession(t *testing.T) {
 	}
 	cancel(second.PID(), first.SecretKey())
 	cancel(first.PID(), second.SecretKey())
-	if n := len(queries(t, env, "pair")); n != 2 {
+	if n := len(env.Queries(t, "pair")); n != 2 {
 		t.Fatalf("a key of another session cancelled: %d are left", n)
 	}
 	cancel(first.PID(), first.SecretKey())
 	if pg, ok := errors.AsType[*pgconn.PgError](<-ended[0]); !ok || pg.Code != "57014" {
 		t.Errorf("the statement ended with %v", pg)
 	}
-	if n := len(queries(t, env, "pair")); n != 1 {
+	if n := len(env.Queries(t, "pair")); n != 1 {
 		t.Errorf("%d statements are left, want that of the other session", n)
 	}
 	cancel(second.PID(), second.SecretKey())

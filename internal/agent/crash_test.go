@@ -30,7 +30,7 @@ func TestKilledGatewayIsRepairedByTheNext(t *testing.T) {
 		go func() { _, _ = conn.Exec(context.Background(), "SELECT pg_sleep(600)") }()
 	}
 	for i := range 2 {
-		awaitQuery(t, env, fmt.Sprintf("user%d", i), "pg_sleep")
+		env.AwaitQuery(t, fmt.Sprintf("user%d", i), "pg_sleep")
 	}
 	if got := env.Sessions(t); got != 10 {
 		t.Fatalf("%d sessions are open", got)

@@ -39,10 +39,10 @@ func TestNoSessionWithoutRecord(t *testing.T) {
 	if err := alice.TryLogin(t, testenv.Password); err == nil {
 		t.Error("a login without a record succeeded")
 	}
-	if status := get(t, env, "/readyz"); status != http.StatusServiceUnavailable {
+	if status := env.Get(t, "/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz answers %d", status)
 	}
-	if status := get(t, env, "/healthz"); status != http.StatusOK {
+	if status := env.Get(t, "/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz answers %d", status)
 	}
 	env.ExpectUncleanEnd()
@@ -79,20 +79,4 @@ func fillDisk(t *testing.T, dir string) {
 	if !found {
 		t.Fatal("the audit log has no open file")
 	}
-}
-
-// get asks the public port for a page and returns the status.
-func get(t *testing.T, env *testenv.Env, path string) int {
-	t.Helper()
-	client := env.API(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client.Base+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.HTTP.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	return resp.StatusCode
 }

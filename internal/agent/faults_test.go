@@ -40,7 +40,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 							defer close(ended)
 							_, _ = conn.Exec(t.Context(), "SELECT pg_sleep(600)")
 						}()
-						awaitQuery(t, env, s.name, "pg_sleep")
+						env.AwaitQuery(t, s.name, "pg_sleep")
 					} else {
 						close(ended)
 					}
@@ -149,7 +149,7 @@ func (v victim) check(t *testing.T, env *testenv.Env, goodbye bool) {
 		t.Errorf("the session ended for the reason %q", reason)
 	}
 	awaitAccount(t, env, v.name, testenv.Account{Exists: true, Roles: []string{testenv.Group}})
-	testenv.Eventually(t, "PostgreSQL's process is gone", func() bool { return len(queries(t, env, v.name)) == 0 })
+	testenv.Eventually(t, "PostgreSQL's process is gone", func() bool { return len(env.Queries(t, v.name)) == 0 })
 	if starts, ends := env.Audit(t, of(v.name, "TDB00I")), env.Audit(t, of(v.name, "TDB01I")); len(starts) != 1 || len(ends) != 1 {
 		t.Errorf("%d starts and %d ends are on record", len(starts), len(ends))
 	}

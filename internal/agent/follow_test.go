@@ -45,13 +45,13 @@ func TestPolicyReachesRunningSessions(t *testing.T) {
 				_, err := conn.Exec(t.Context(), "SELECT pg_sleep(60)")
 				running <- err
 			}()
-			awaitQuery(t, env, person, "pg_sleep")
+			env.AwaitQuery(t, person, "pg_sleep")
 			test.change(t, env, person)
 			testenv.Within(t, time.Second, "the session ends", func() bool { return len(running) == 1 })
 			if refused, ok := errors.AsType[*pgconn.PgError](<-running); !ok || refused.Code != "57P01" {
 				t.Errorf("the session ended with %v, want 57P01 and a reason", refused)
 			}
-			testenv.Eventually(t, "the statement is cancelled", func() bool { return len(queries(t, env, person)) == 0 })
+			testenv.Eventually(t, "the statement is cancelled", func() bool { return len(env.Queries(t, person)) == 0 })
 			testenv.Eventually(t, "the account is released", func() bool {
 				a := env.Account(t, person)
 				return !a.Login && len(a.Roles) == 1

@@ -67,21 +67,31 @@ spec:
 	end := time.Now().Add(4 * time.Minute).Truncate(time.Second)
 	id := identity.Identity{User: "brief", Cluster: env.Cluster, Roles: []string{"brief"}, Route: route, LoginExpires: end}
 	cfg := env.As(t, "brief").DirectWith(t, route, forge(t, env.Authority(t, ca.User, time.Now), id))
+	_, announced := connectForLong(t, cfg)
+	disconnect("true")
+	want := "client certificate expired at " + end.UTC().Format(time.RFC3339)
+	if n := announced(); !contains(n.Message, "ends in") || !contains(n.Detail, want) || !contains(n.Hint, "postern login") {
+		t.Errorf("announced as %+v", n)
+	}
+}
+
+// connectForLong connects to stay: no end is announced yet. announced waits until
+// one is.
+func connectForLong(t *testing.T, cfg *pgx.ConnConfig) (conn *pgx.Conn, announced func() *pgconn.Notice) {
+	t.Helper()
 	var notices []*pgconn.Notice
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n) }
-	conn := testenv.Connect(t, cfg)
+	conn = testenv.Connect(t, cfg)
 	exec(t, conn, "SELECT 1")
 	if len(notices) > 0 {
-		t.Errorf("the session is going to end: %+v", notices[0])
+		t.Errorf("told too early: %+v", notices[0])
 	}
-	disconnect("true")
-	testenv.Eventually(t, "the end is announced", func() bool {
-		exec(t, conn, "SELECT 1")
-		return len(notices) > 0
-	})
-	want := "client certificate expired at " + end.UTC().Format(time.RFC3339)
-	if n := notices[0]; !contains(n.Message, "ends in") || !contains(n.Detail, want) || !contains(n.Hint, "postern login") {
-		t.Errorf("announced as %+v", n)
+	return conn, func() *pgconn.Notice {
+		testenv.Eventually(t, "the end is announced", func() bool {
+			exec(t, conn, "SELECT 1")
+			return len(notices) > 0
+		})
+		return notices[0]
 	}
 }
 
@@ -102,32 +112,22 @@ spec:
 	limited("8h")
 	env.AddUser(t, "shortstay", []string{"shortstays"}, nil)
 	cfg := env.As(t, "shortstay").Proxy(t, identity.Route{Database: "example", DatabaseName: "postgres"})
-	var notices []*pgconn.Notice
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n) }
-	conn := testenv.Connect(t, cfg)
-	exec(t, conn, "SELECT 1")
-	if len(notices) != 0 {
-		t.Errorf("told too early: %+v", notices[0])
-	}
+	conn, announced := connectForLong(t, cfg)
 	limited("4m")
-	testenv.Eventually(t, "the end is announced", func() bool {
-		exec(t, conn, "SELECT 1")
-		return len(notices) > 0
-	})
-	if n := notices[0]; n.Severity != "NOTICE" || !contains(n.Message, "ends in") || n.Hint == "" {
+	if n := announced(); n.Severity != "NOTICE" || !contains(n.Message, "ends in") || n.Hint == "" {
 		t.Errorf("announced as %+v", n)
 	}
 	var ended error
 	var running sync.WaitGroup
 	running.Go(func() { _, ended = conn.Exec(t.Context(), "SELECT pg_sleep(600)") })
-	awaitQuery(t, env, "shortstay", "pg_sleep")
+	env.AwaitQuery(t, "shortstay", "pg_sleep")
 	limited("1s")
 	running.Wait()
 	if pg, ok := errors.AsType[*pgconn.PgError](ended); !ok || pg.Code != "57P01" || pg.Severity != "FATAL" || !contains(pg.Message, "has lasted for 1s") || pg.Hint == "" {
 		t.Errorf("the session ended with %v", ended)
 	}
 	awaitAccount(t, env, "shortstay", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
-	if left := queries(t, env, "shortstay"); len(left) > 0 {
+	if left := env.Queries(t, "shortstay"); len(left) > 0 {
 		t.Errorf("%v still runs", left)
 	}
 	if event := env.AwaitAudit(t, 1, of("shortstay", "T3006I"))[0]; !contains(event.Text("reason"), "has lasted for 1s") {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern-db/postern/internal/identity"
@@ -27,7 +26,7 @@ func TestShutdownEndsSessionsProperly(t *testing.T) {
 	var slept error
 	var sleeping sync.WaitGroup
 	sleeping.Go(func() { _, slept = busy.Exec(t.Context(), "SELECT pg_sleep(600)") })
-	awaitQuery(t, env, "busy", "pg_sleep")
+	env.AwaitQuery(t, "busy", "pg_sleep")
 
 	began := time.Now()
 	env.Stop(t)
@@ -109,42 +108,12 @@ func TestActivationCutShort(t *testing.T) {
 	var refused error
 	var connecting sync.WaitGroup
 	connecting.Go(func() { _, refused = testenv.TryConnect(t, cfg) })
-	awaitQuery(t, env, testenv.AdminUser, "pg_auth_members")
+	env.AwaitQuery(t, testenv.AdminUser, "pg_auth_members")
 	env.Stop(t)
 	connecting.Wait()
 	if pg, ok := errors.AsType[*pgconn.PgError](refused); !ok || pg.Code != "57P01" {
 		t.Errorf("the connection ended with %v", refused)
 	}
 	exec(t, blocker, "ROLLBACK")
-	testenv.Eventually(t, "the admin user's statement has ended", func() bool { return len(queries(t, env, testenv.AdminUser)) == 0 })
-}
-
-// awaitQuery waits until a database user runs a statement with this text.
-func awaitQuery(t *testing.T, env *testenv.Env, user, part string) {
-	t.Helper()
-	testenv.Eventually(t, user+" runs "+part, func() bool {
-		for _, q := range queries(t, env, user) {
-			if contains(q, part) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// queries returns the statements that a database user runs now. It asks the
-// server's process table only, which needs no lock.
-func queries(t *testing.T, env *testenv.Env, user string) []string {
-	t.Helper()
-	conn := env.Server.Superuser(t, "postgres")
-	defer conn.Close(t.Context())
-	rows, err := conn.Query(t.Context(), "SELECT query FROM pg_stat_activity WHERE usename = $1 AND state = 'active'", user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
+	testenv.Eventually(t, "the admin user's statement has ended", func() bool { return len(env.Queries(t, testenv.AdminUser)) == 0 })
 }

@@ -39,17 +39,6 @@ func logIn(t *testing.T, name string) *loggedIn {
 	return p
 }
 
-// awaitSleep waits until PostgreSQL executes pg_sleep for the user.
-func (p *loggedIn) awaitSleep(t *testing.T) {
-	t.Helper()
-	conn := p.Server.Superuser(t, "postgres")
-	testenv.Eventually(t, p.name+" sleeps", func() bool {
-		var n int
-		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state = 'active' AND query LIKE '%pg_sleep%'", p.name).Scan(&n)
-		return err == nil && n == 1
-	})
-}
-
 // postern returns the product as a process.
 func postern(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -91,7 +80,7 @@ func TestInterruptCancelsTheQuery(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ina.awaitSleep(t)
+	ina.AwaitQuery(t, ina.name, "pg_sleep")
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestCtrlCOnATerminal(t *testing.T) {
 	person := startOnTerminal(t, cmd)
 	person.see("postgres=>")
 	person.hit("select pg_sleep(3600);\n")
-	tess.awaitSleep(t)
+	tess.AwaitQuery(t, tess.name, "pg_sleep")
 	person.hit("\x03")
 	person.see("canceling statement due to user request")
 	person.hit("\x03") // at the prompt it does nothing

@@ -154,17 +154,6 @@ func (u *user) door(t *testing.T, authority *ca.Authority) *tls.Config {
 	return hostCertificate(t, authority, "*.db."+u.Cluster)
 }
 
-// awaitSleep waits until PostgreSQL executes pg_sleep for the user.
-func (u *user) awaitSleep(t *testing.T) {
-	t.Helper()
-	conn := u.Server.Superuser(t, "postgres")
-	testenv.Eventually(t, u.name+" sleeps", func() bool {
-		var n int
-		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state = 'active' AND query LIKE '%pg_sleep%'", u.name).Scan(&n)
-		return err == nil && n == 1
-	})
-}
-
 // loginFile is where the certificate of the login is.
 func (u *user) loginFile(t *testing.T, home *client.Home) string {
 	t.Helper()

@@ -203,7 +203,7 @@ func TestProxyCarriesCancel(t *testing.T) {
 		_, err := busy.Exec(t.Context(), "SELECT pg_sleep(600)").ReadAll()
 		ended <- err
 	}()
-	u.awaitSleep(t)
+	u.AwaitQuery(t, u.name, "pg_sleep")
 	conn := dial(t, address)
 	if _, err := conn.Write(encode(t, &pgproto3.CancelRequest{ProcessID: busy.PID(), SecretKey: busy.SecretKey()})); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package hub_test
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"os"
 	"slices"
 	"testing"
@@ -134,18 +133,9 @@ func TestAuditStreamIsForTheOwner(t *testing.T) {
 func TestHealthPagesNeedNoCaller(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	client := env.API(t)
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/": 404, "/v1/nothing": 404, "/openapi.json": 404, "/docs": 404} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client.Base+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := client.HTTP.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.Body.Close(); resp.StatusCode != want {
-			t.Errorf("%s answers %d, want %d", path, resp.StatusCode, want)
+		if got := env.Get(t, path); got != want {
+			t.Errorf("%s answers %d, want %d", path, got, want)
 		}
 	}
 }

@@ -262,6 +262,22 @@ func (e *Env) API(t testing.TB, certificates ...tls.Certificate) *api.Client {
 	return &api.Client{Base: "https://" + e.Address, HTTP: &http.Client{Transport: transport}}
 }
 
+// Get asks the public port for a page, as nobody, and returns the HTTP status.
+func (e *Env) Get(t testing.TB, path string) int {
+	t.Helper()
+	client := e.API(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client.Base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
 // clientTLS returns a configuration that verifies the gateway as the door to a
 // database and shows it the certificate.
 func (p *Person) clientTLS(t testing.TB, certificate tls.Certificate, database string) *tls.Config {

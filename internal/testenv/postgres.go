@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +47,31 @@ func (e *Env) Account(t testing.TB, name string) Account {
 		a.Roles = nil
 	}
 	return a
+}
+
+// Queries returns the statements that a database user runs now. It asks the
+// server's process table only, which needs no lock.
+func (e *Env) Queries(t testing.TB, user string) []string {
+	t.Helper()
+	conn := e.Server.Superuser(t, "postgres")
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), "SELECT query FROM pg_stat_activity WHERE usename = $1 AND state = 'active'", user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// AwaitQuery waits until a database user runs a statement with this text.
+func (e *Env) AwaitQuery(t testing.TB, user, part string) {
+	t.Helper()
+	Eventually(t, user+" runs "+part, func() bool {
+		return slices.ContainsFunc(e.Queries(t, user), func(q string) bool { return strings.Contains(q, part) })
+	})
 }
 
 // Eventually waits for a condition, and fails the test when it does not come.
