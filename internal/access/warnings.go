@@ -97,16 +97,23 @@ func (r *compiledRole) warnAllow(provisions bool) []string {
 		out = append(out, "the role can never grant access: allow.db_users is empty, and no role creates database users")
 	}
 	if !r.mode.Enabled() {
-		for _, f := range []struct {
-			name string
-			n    int
-		}{{"db_roles", len(c.DatabaseRoles)}, {"db_permissions", len(c.DatabasePermissions)}} {
-			if f.n > 0 {
-				out = append(out, fmt.Sprintf("allow.%s is never used: only roles with create_db_user_mode hand them out", f.name))
-			}
+		for _, name := range handedOut(c) {
+			out = append(out, fmt.Sprintf("allow.%s is never used: only roles with create_db_user_mode hand them out", name))
 		}
 	}
 	return out
+}
+
+// handedOut names the lists of what accounts get, as far as a side has any.
+func handedOut(c resource.RoleConditions) []string {
+	var names []string
+	if len(c.DatabaseRoles) > 0 {
+		names = append(names, "db_roles")
+	}
+	if len(c.DatabasePermissions) > 0 {
+		names = append(names, "db_permissions")
+	}
+	return names
 }
 
 // warnDeny reports denies without an effect of their own, and allows that the
@@ -115,13 +122,8 @@ func (r *compiledRole) warnDeny() []string {
 	allow, deny := r.source.Spec.Allow, r.source.Spec.Deny
 	var out []string
 	if r.deny.hasLabels() {
-		for _, f := range []struct {
-			name string
-			n    int
-		}{{"db_roles", len(deny.DatabaseRoles)}, {"db_permissions", len(deny.DatabasePermissions)}} {
-			if f.n > 0 {
-				out = append(out, fmt.Sprintf("deny.%s is shadowed by the labels beside it: where they match, the whole session is refused", f.name))
-			}
+		for _, name := range handedOut(deny) {
+			out = append(out, fmt.Sprintf("deny.%s is shadowed by the labels beside it: where they match, the whole session is refused", name))
 		}
 	}
 	if r.deny.selector.all {
