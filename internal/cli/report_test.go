@@ -100,6 +100,16 @@ GRANT "reader" TO "al";
 the session would lack: SELECT on t1
   run as superuser: GRANT SELECT
 `},
+		"plan of nothing": {write: func(a *App) error {
+			return a.writePlan(api.PlanDatabaseResponse{Mode: "keep", DatabaseName: "shop", DatabaseUser: "al", Exists: true, Sessions: 2})
+		}, out: `database user: al (2 sessions)
+database name: shop
+provisioning:  keep
+db roles:      (none)
+bundle:        (none)
+
+nothing is to be done
+`},
 		"event": {write: func(a *App) error {
 			return a.writeEvent([]byte(`{"ei":1,"event":"db.session.query","code":"TDB02I","time":"2026-11-22T10:00:01Z","user":"alice","db_service":"example","db_query":"select 1;\n\u001b[2Jselect 2"}`), formatText)
 		}, out: "2026-11-22T10:00:01Z TDB02I db.session.query user=alice db=example query=\"select 1; �[2Jselect 2\"\n"},
