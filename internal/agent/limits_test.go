@@ -25,16 +25,21 @@ func awaitEnd(t *testing.T, conn *pgx.Conn) *pgconn.PgError {
 	return pg
 }
 
+// limitedRole is a role with these options that reaches every database.
+func limitedRole(name, options string) string {
+	return `kind: role
+version: v7
+metadata: {name: ` + name + `}
+spec:
+  options: {` + options + `}
+  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
+`
+}
+
 func TestIdleSessionEnds(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	env.Apply(t, `kind: role
-version: v7
-metadata: {name: sleepers}
-spec:
-  options: {create_db_user_mode: keep, client_idle_timeout: 1s}
-  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
-`)
+	env.Apply(t, limitedRole("sleepers", "create_db_user_mode: keep, client_idle_timeout: 1s"))
 	env.AddUser(t, "sleeper", []string{"sleepers"}, nil)
 	conn := env.As(t, "sleeper").Connect(t, "example", "postgres")
 	if got := awaitEnd(t, conn); got.Code != "57P05" || !contains(got.Message, "idle timeout of 1s") {
@@ -53,13 +58,7 @@ func TestSessionEndsWithTheLogin(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
 	disconnect := func(expired string) {
-		env.Apply(t, `kind: role
-version: v7
-metadata: {name: brief}
-spec:
-  options: {create_db_user_mode: best_effort_drop, disconnect_expired_cert: `+expired+`}
-  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
-`)
+		env.Apply(t, limitedRole("brief", "create_db_user_mode: best_effort_drop, disconnect_expired_cert: "+expired))
 	}
 	disconnect("false")
 	env.AddUser(t, "brief", []string{"brief"}, nil)
@@ -101,13 +100,7 @@ func TestSessionEndsAtItsMaximumLength(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
 	limited := func(ttl string) {
-		env.Apply(t, `kind: role
-version: v7
-metadata: {name: shortstays}
-spec:
-  options: {create_db_user_mode: keep, max_session_ttl: `+ttl+`}
-  allow: {db_labels: {"*": "*"}, db_names: ["*"]}
-`)
+		env.Apply(t, limitedRole("shortstays", "create_db_user_mode: keep, max_session_ttl: "+ttl))
 	}
 	limited("8h")
 	env.AddUser(t, "shortstay", []string{"shortstays"}, nil)
