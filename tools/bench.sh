@@ -6,8 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-echo "== connect + SELECT 1 + close, against direct PostgreSQL, with certificates and with passwords"
-go test -run '^$' -bench '^BenchmarkConnect(Password)?$' -benchtime "${BENCH_CONNECTS:-400}x" ./internal/agent
+echo "== connect + SELECT 1 + close, against direct PostgreSQL, with certificates and with passwords, and on a replica"
+go test -run '^$' -bench '^BenchmarkConnect(Password|Replica)?$' -benchtime "${BENCH_CONNECTS:-400}x" ./internal/agent
 
 echo "== 500 people who connect once each; growth of the catalogs after 1,000 sessions"
 go test -run '^$' -bench '^Benchmark(Crowd|Growth)$' -benchtime 1x -timeout 1h ./internal/agent

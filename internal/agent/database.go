@@ -40,6 +40,7 @@ type database struct {
 	traits    serverTraits
 	wasFrozen atomic.Bool // when the resources were looked at last
 	spares    *spares
+	machines  machines
 
 	mu     sync.Mutex // guards the fields below
 	health api.DatabaseHealth
@@ -52,6 +53,7 @@ func (s *Server) newDatabase(ctx context.Context, r *resource.Database) (*databa
 		return nil, err
 	}
 	d.spares = newSpares(d.dialShown)
+	d.machines.life = machineLife
 	d.labels = labels{static: r.Labels(), known: make(chan struct{}), changed: s.relabelled}
 	if d.unsupported = unsupported(r); d.unsupported != nil {
 		return d, nil
@@ -112,6 +114,9 @@ func (d *database) start(ctx context.Context, log *slog.Logger, now func() time.
 	d.labels.follow(ctx, &d.work, d.resource.Spec.DynamicLabels, log.With("database", d.resource.GetName()))
 	d.work.Go(func() { d.watchHealth(ctx, now) })
 	d.work.Go(func() { d.spares.serve(ctx, log.With("database", d.resource.GetName())) })
+	if d.writer != nil {
+		d.work.Go(func() { d.machines.serve(ctx) })
+	}
 	if d.provisioner != nil {
 		d.work.Go(func() {
 			if err := d.provisioner.Serve(ctx); err != nil {

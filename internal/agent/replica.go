@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -82,31 +81,25 @@ func closeAdmin(ctx context.Context, conn *pgconn.PgConn) {
 	_ = conn.Close(ctx) // what was learnt stays true
 }
 
-// connectMachine logs in as the admin user to the very machine that conn reached.
-func (d *database) connectMachine(ctx context.Context, conn *pgwire.ServerConn, dbname string) (*pgconn.PgConn, error) {
-	_, defaultDatabase := d.resource.AdminUser()
-	return d.logInAdmin(ctx, adminLogin{at: conn.Machine(), host: conn.Host(), dbname: cmp.Or(defaultDatabase, dbname), params: adminParams()})
-}
-
 // prepareReplica is called before a login on conn. Where that leads to a replica it
-// anchors the session and returns an admin connection to that machine, to be closed
-// by the caller; else it returns nil.
-func (s *session) prepareReplica(ctx context.Context, conn *pgwire.ServerConn) (admin *pgconn.PgConn, err error) {
+// anchors the session and returns an admin connection to that machine, to be given
+// back by the caller; else it returns nil.
+func (s *session) prepareReplica(ctx context.Context, conn *pgwire.ServerConn) (admin *machineAdmin, err error) {
 	d := s.database
 	if d.writer == nil || s.lease == nil {
 		return nil, nil
 	}
-	admin, err = d.connectMachine(ctx, conn, s.databaseName())
+	admin, err = d.borrowMachine(ctx, conn, s.databaseName())
 	if err != nil {
 		return nil, err
 	}
-	replica, err := provision.InRecovery(ctx, admin)
+	replica, err := provision.InRecovery(ctx, admin.PgConn)
 	if err == nil && replica {
 		if err = s.dropAnchor(ctx); err == nil {
 			return admin, nil
 		}
 	}
-	closeAdmin(ctx, admin)
+	admin.giveBack(ctx)
 	if err == nil && d.elsewhere.Swap(false) {
 		// It was promoted since the account was made, on the former writer.
 		d.provisioner.Moved(ctx)
@@ -201,12 +194,12 @@ func (s *session) anchorAgain(ctx context.Context) error {
 
 // promoted reports whether the server of the session is no replica any more.
 func (s *session) promoted(ctx context.Context) bool {
-	admin, err := s.database.connectMachine(ctx, s.server, s.databaseName())
+	admin, err := s.database.borrowMachine(ctx, s.server, s.databaseName())
 	if err != nil {
 		return false
 	}
-	defer closeAdmin(ctx, admin)
-	replica, err := provision.InRecovery(ctx, admin)
+	defer admin.giveBack(ctx)
+	replica, err := provision.InRecovery(ctx, admin.PgConn)
 	return err == nil && !replica
 }
 

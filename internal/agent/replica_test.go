@@ -109,6 +109,24 @@ func TestReplica(t *testing.T) {
 		r.replica.Exec(t, "ALTER SYSTEM RESET recovery_min_apply_delay", "SELECT pg_reload_conf()")
 		awaitAccount(t, r.Env, "alice", disabled)
 	})
+	t.Run("the admin's connection there serves again", func(t *testing.T) {
+		look := r.replica.Superuser(t, "postgres")
+		admins := func() string {
+			return text(t, look, "SELECT coalesce(string_agg(pid::text, ' '), '') FROM pg_stat_activity WHERE usename = 'teleport-admin'")
+		}
+		var kept string
+		testenv.Eventually(t, "two sessions need one connection", func() bool { // which is not kept for ever
+			kept = admins()
+			testenv.Close(t, alice.Connect(t, "reader", "postgres"))
+			return kept != "" && admins() == kept
+		})
+		exec(t, look, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'teleport-admin'")
+		testenv.Close(t, alice.Connect(t, "reader", "postgres"))
+		if again := admins(); again == kept {
+			t.Errorf("the admin's backends on the replica are still %q", again)
+		}
+		awaitAccount(t, r.Env, "alice", disabled)
+	})
 	t.Run("a lost anchor is replaced", func(t *testing.T) {
 		conn := alice.Connect(t, "reader", "postgres")
 		r.Server.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'alice'")

@@ -197,11 +197,11 @@ func (s *session) startOn(ctx context.Context, conn *pgwire.ServerConn) (cfg pgw
 	if replica == nil {
 		return answer.to(s.startConfig()), forget, err
 	}
-	defer closeAdmin(ctx, replica)
+	defer replica.giveBack(ctx)
 	if err != nil {
 		return cfg, nil, err
 	}
-	if err := s.lease.Await(ctx, replica); err != nil {
+	if err := s.lease.Await(ctx, replica.PgConn); err != nil {
 		forget()
 		return cfg, nil, fmt.Errorf("wait for the replica: %w", err)
 	}

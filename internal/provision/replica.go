@@ -50,16 +50,23 @@ func single(r *pgconn.Result) string {
 	return string(r.Rows[0][0])
 }
 
+// PrepareReplica readies a new admin connection to a replica for [Lease.Await], any
+// number of times. The fault is Unavailable.
+func PrepareReplica(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := prepare(ctx, conn); err != nil {
+		return fault.Newf(fault.Unavailable, "prepare the admin connection to the replica: %w", err)
+	}
+	return nil
+}
+
 // Await waits until a replica has the account as the session needs it, and the
 // password that [Lease.Password] has given it, if it has one. replica is
-// an admin connection to the very machine that the session logs in to. The fault is
+// an admin connection to the very machine that the session logs in to, which
+// [PrepareReplica] has readied. The fault is
 // [ErrBehind], Unavailable, when that takes longer than Config.ReplayTimeout.
 func (l *Lease) Await(ctx context.Context, replica *pgconn.PgConn) error {
 	limited, cancel := context.WithTimeout(ctx, l.s.cfg.ReplayTimeout+askAtMost)
 	defer cancel()
-	if err := prepare(limited, replica); err != nil {
-		return fault.Newf(fault.Unavailable, "prepare the admin connection to the replica: %w", err)
-	}
 	w := awaiting{lease: l, replica: replica}
 	if err := l.s.withConn(limited, l.database, func(conn *pgconn.PgConn) error { return w.mark(limited, conn) }); err != nil {
 		return err

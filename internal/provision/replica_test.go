@@ -51,6 +51,9 @@ func (r *replicated) await(t *testing.T, l *provision.Lease) error {
 	if replica, err := provision.InRecovery(t.Context(), conn); err != nil || !replica {
 		t.Errorf("the replica is not known as one: %v, %v", replica, err)
 	}
+	if err := provision.PrepareReplica(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
 	return l.Await(t.Context(), conn)
 }
 
