@@ -68,7 +68,9 @@ type session struct {
 
 	mu     sync.Mutex // guards the fields below
 	limits access.Limits
-	held   *holding // what the session was given; nil before it was
+	held   *holding       // what the session was given; nil before it was
+	lost   provision.Loss // what its bundles hold no longer, and nobody has looked into yet
+	moving []string       // bundles between which its account is being moved
 	ending *pgwire.Error
 	stop   context.CancelCauseFunc // ends the steps; nil before they begin
 }

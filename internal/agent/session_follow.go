@@ -102,11 +102,11 @@ func (s *session) offer(d access.Decision) {
 
 // bundleNarrowed has the sessions that hold a bundle look whether they hold on to
 // what it has lost.
-func (s *Server) bundleNarrowed(role string) {
+func (s *Server) bundleNarrowed(role string, lost provision.Loss) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sess := range s.sessions {
-		if sess.holdsBundle(role) {
+		if sess.loses(role, lost) {
 			select {
 			case sess.unsettled <- struct{}{}:
 			default: // it will look anyway
@@ -115,10 +115,24 @@ func (s *Server) bundleNarrowed(role string) {
 	}
 }
 
-func (s *session) holdsBundle(role string) bool {
+// loses notes what the session has lost, if it holds the bundle or may do so.
+func (s *session) loses(role string, lost provision.Loss) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held != nil && s.held.bundle == role
+	if (s.held == nil || s.held.bundle != role) && !slices.Contains(s.moving, role) {
+		return false
+	}
+	s.lost = s.lost.And(lost)
+	return true
+}
+
+// settleLoss looks into what the session's bundle holds no longer.
+func (s *session) settleLoss(ctx context.Context) {
+	s.mu.Lock()
+	lost := s.lost
+	s.lost = provision.Loss{}
+	s.mu.Unlock()
+	s.settle(ctx, func() (bool, error) { return s.lease.Lingers(ctx, lost) })
 }
 
 // followPolicy rearranges the account while the session runs.
@@ -130,7 +144,7 @@ func (s *session) followPolicy(ctx context.Context) {
 		case decision := <-s.offers:
 			s.rearrange(ctx, decision)
 		case <-s.unsettled:
-			s.settle(ctx, false)
+			s.settleLoss(ctx)
 		}
 	}
 }

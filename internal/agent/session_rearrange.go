@@ -18,9 +18,13 @@ type holding struct {
 	bundle  string              // that holds them; empty for none
 }
 
-// narrowTimeout bounds taking object permissions away in place. After it the session
-// is ended: PostgreSQL is slow, or a big bundle is made for the first time.
-const narrowTimeout = 500 * time.Millisecond
+const (
+	// narrowTimeout bounds moving an account to a bundle that gives less. After it the former one is taken
+	// away first: a big bundle is being made.
+	narrowTimeout = 500 * time.Millisecond
+	// stripTimeout bounds that. After it the session is ended: PostgreSQL does not answer.
+	stripTimeout = 5 * time.Second
+)
 
 // rearrange gives a running session what policy says now: more db roles, and the
 // bundle of other object permissions. What cannot be taken away in place ends the session; what
@@ -29,7 +33,8 @@ func (s *session) rearrange(ctx context.Context, next access.Decision) {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
-	narrows := !widens(held.entries, next.Permissions)
+	defer s.moves() // until then it is told what either bundle loses
+	narrows, former := !widens(held.entries, next.Permissions), roleOf(s.bundle)
 	work, cancel := ctx, context.CancelFunc(func() {})
 	if narrows {
 		work, cancel = context.WithTimeout(ctx, narrowTimeout)
@@ -40,8 +45,10 @@ func (s *session) rearrange(ctx context.Context, next access.Decision) {
 	case ctx.Err() != nil:
 		return
 	case err != nil && narrows:
-		s.log.Warn("session ended, its object permissions could not be taken away in place", "error", fault.Chain(err))
-		s.end(endNarrowedObjects())
+		s.log.Info("object permissions taken away, those that are left follow", "error", fault.Chain(err))
+		if s.strip(ctx, held, former) {
+			s.rearrange(ctx, next)
+		}
 		return
 	case err != nil:
 		s.log.Warn("session not given what policy adds", "error", fault.Chain(err))
@@ -49,9 +56,44 @@ func (s *session) rearrange(ctx context.Context, next access.Decision) {
 	}
 	s.log.Info("session follows policy", "db_roles", roles, "bundle", roleOf(s.bundle), "narrowed", narrows)
 	s.hold(next.DatabaseRoles, roles, next.Permissions)
-	if narrows {
-		s.settle(ctx, true)
+	if narrows && former != roleOf(s.bundle) {
+		s.settleMove(ctx, former)
 	}
+}
+
+// moves notes the bundles between which the account is moved; none when that is over.
+func (s *session) moves(bundles ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moving = bundles
+}
+
+// settleMove looks into what the session cannot do any more since its account has left a bundle.
+func (s *session) settleMove(ctx context.Context, former string) {
+	if former != "" {
+		s.settle(ctx, func() (bool, error) { return s.lease.LingersOn(ctx, former) })
+	}
+}
+
+// strip takes the object permissions from the account at once. The session is ended where
+// that cannot be done. It reports whether the session goes on.
+func (s *session) strip(ctx context.Context, held *holding, former string) bool {
+	work, cancel := context.WithTimeout(ctx, stripTimeout)
+	defer cancel()
+	if err := s.lease.Strip(work, former); err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("session ended, its object permissions could not be taken away in place", "error", fault.Chain(err))
+			s.end(endNarrowedObjects())
+		}
+		return false
+	}
+	s.settleMove(ctx, former)
+	s.releaseBundle()
+	s.permissionsUpdated(ctx, provision.BundleResult{}, nil)
+	s.mu.Lock()
+	s.held = &holding{decided: held.decided, roles: held.roles}
+	s.mu.Unlock()
+	return s.endReason() == nil
 }
 
 // moveBundle leads the account to the roles and the bundle of a decision, and returns the
@@ -61,11 +103,8 @@ func (s *session) moveBundle(ctx context.Context, held *holding, next access.Dec
 	if err != nil {
 		return nil, err
 	}
-	role := ""
-	if bundle != nil {
-		role = bundle.Role()
-	}
-	changed, err := s.lease.Converge(ctx, next.DatabaseRoles, role)
+	s.moves(roleOf(s.bundle), roleOf(bundle))
+	changed, err := s.lease.Converge(ctx, next.DatabaseRoles, roleOf(bundle))
 	if err != nil {
 		if bundle != nil {
 			bundle.Release()
@@ -87,8 +126,8 @@ func (s *session) moveBundle(ctx context.Context, held *holding, next access.Dec
 }
 
 // settle ends a session that may still use object permissions that were taken away.
-func (s *session) settle(ctx context.Context, moved bool) {
-	lingers, err := s.lease.Lingers(ctx, moved)
+func (s *session) settle(ctx context.Context, look func() (bool, error)) {
+	lingers, err := look()
 	if ctx.Err() != nil {
 		return
 	}

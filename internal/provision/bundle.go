@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -199,28 +198,12 @@ func (s *Server) convergeBundle(ctx context.Context, e *bundleEntry, p ObjectPol
 		digest: c.want.digest, have: c.have, result: result,
 	}
 	v.result.Changed, v.result.Created, v.result.Statements, v.result.Duration = false, false, 0, 0
-	narrowed := c.narrows(s.bundles.lastVerified(e))
+	lost := c.loses(s.bundles.lastVerified(e))
 	s.bundles.setVerified(e, v)
-	if narrowed && s.cfg.BundleNarrowed != nil {
-		s.cfg.BundleNarrowed(e.name)
+	if !lost.empty() && s.cfg.BundleNarrowed != nil {
+		s.cfg.BundleNarrowed(e.name, lost)
 	}
 	return result, nil
-}
-
-// narrows reports whether the bundle holds less than when it was last known, by
-// whosever doing.
-func (c *convergence) narrows(before *verified) bool {
-	if before == nil {
-		return slices.ContainsFunc(c.done, func(sql string) bool { return strings.HasPrefix(sql, verbRevoke) })
-	}
-	now := make(map[objectID]privileges, len(c.have.objects))
-	for i := range c.have.objects {
-		now[c.have.objects[i].id()] = c.have.objects[i].held
-	}
-	return slices.ContainsFunc(before.have.objects, func(o bundleObject) bool {
-		held, exists := now[o.id()] // nobody reads what was dropped
-		return exists && o.held&^held != 0
-	})
 }
 
 // changedRights reports whether more than a comment was written.

@@ -30,6 +30,7 @@ type convergence struct {
 	missing     []change // grants that the admin cannot make
 	stuck       []change // revocations that the admin cannot make
 	done        []string
+	taken       []objectID // from which something was revoked
 	created     bool
 }
 
@@ -54,7 +55,7 @@ func (c *convergence) run(ctx context.Context, conn *pgconn.PgConn) error {
 }
 
 func (c *convergence) transact(ctx context.Context, conn *pgconn.PgConn) error {
-	c.done, c.created = nil, false
+	c.done, c.taken, c.created = nil, nil, false
 	var b batch
 	b.bundle(c.name, &c.have, &c.fingerprint)
 	if err := b.run(ctx, conn); err != nil {
@@ -170,6 +171,11 @@ func (c *convergence) carryOut(ctx context.Context, conn *pgconn.PgConn, begun b
 		}
 	}
 	c.created = c.created || !c.have.exists()
+	for _, change := range possible {
+		if change.revoke != 0 {
+			c.taken = append(c.taken, change.object.id())
+		}
+	}
 	for _, sql := range append(sqlOf(role), bundleStatements(c.name, possible)...) {
 		b.exec(sql, func(_ *pgconn.Result, err error) error {
 			if err != nil {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Converge changes what the account holds while its sessions run: db roles, and the
@@ -34,6 +31,34 @@ func (l *Lease) Converge(ctx context.Context, roles []string, bundle string) (bo
 	next.Roles = l.wanted.Roles
 	return false, l.converge(ctx, next)
 }
+
+// Strip takes a bundle from the account at once, and leaves everything else as it is. It does
+// nothing when the account does not hold it.
+func (l *Lease) Strip(ctx context.Context, bundle string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	want := l.want
+	want.roles = slices.DeleteFunc(slices.Clone(want.roles), func(role string) bool { return role == want.bundle })
+	want.bundle = ""
+	_, err := l.s.activate(ctx, l, want, func(have state) error {
+		if !slices.ContainsFunc(have.Account.Memberships, func(m membership) bool { return m.Role == bundle }) {
+			return errStripped
+		}
+		if have.Account.otherRoles(want) {
+			return errMoved
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStripped) {
+		return err
+	}
+	l.wanted.Bundle, l.want = "", want
+	l.s.accounts.rebundle(l.entry, l.pids, "")
+	return nil
+}
+
+// errStripped stops a transaction that would take away what the account does not hold.
+var errStripped = errors.New("the account does not hold the bundle")
 
 // convergeRoles leads the account to next, unless its roles were chosen.
 func (l *Lease) convergeRoles(ctx context.Context, next Want) (changed bool, err error) {
@@ -97,54 +122,4 @@ func (a *accounts) rename(e *entry, set string) bool {
 	}
 	e.set = set
 	return true
-}
-
-// lingerWait is how long transactions are waited for that were running when rights
-// were taken away: most statements take milliseconds.
-const lingerWait = 250 * time.Millisecond
-
-// transactionsSQL lists the transactions that backends are in. Every transaction holds a
-// lock on its virtual id, which everybody may see, other than what
-// pg_stat_activity says about others. $1 are the process ids.
-const transactionsSQL = `SELECT pg_catalog.json_build_object(
-  'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-  'running', COALESCE((SELECT pg_catalog.json_agg(pid || ' ' || virtualxid) FROM pg_catalog.pg_locks
-    WHERE locktype = 'virtualxid' AND granted AND virtualxid = virtualtransaction AND pid = ANY ($1::pg_catalog.int4[])), '[]'))`
-
-// Lingers reports whether the session may still use rights that have just been
-// taken from its account. PostgreSQL checks rights when a statement begins: a cursor that is
-// open, or a statement that runs, goes on. So does, before version 16, who has
-// become a bundle with SET ROLE, when the account was moved to another one.
-// Transactions are given a moment to end.
-func (l *Lease) Lingers(ctx context.Context, moved bool) (bool, error) {
-	l.mu.Lock()
-	pids := slices.Clone(l.pids)
-	l.mu.Unlock()
-	var numbers []int64
-	for _, pid := range pids {
-		numbers = append(numbers, int64(pid))
-	}
-	var old []string // transactions that ran when we looked first
-	first := true
-	lingers := false
-	err := poll(ctx, lingerWait, func() (bool, error) {
-		var now struct {
-			Version int      `json:"version"`
-			Running []string `json:"running"`
-		}
-		err := l.s.withConn(ctx, l.database, func(conn *pgconn.PgConn) error {
-			var b batch
-			b.params(transactionsSQL, [][]byte{arrayText(numbers)}, func(r *pgconn.Result) error { return decodeJSON(r, &now) })
-			return b.run(ctx, conn)
-		})
-		if first {
-			old, first = now.Running, false
-		}
-		ended := func(transaction string) bool { return !slices.Contains(now.Running, transaction) }
-		old = slices.DeleteFunc(old, ended)
-		escaped := moved && now.Version < version16
-		lingers = escaped || len(old) > 0
-		return !lingers || escaped, err
-	})
-	return lingers, err
 }

@@ -3,55 +3,99 @@ package provision_test
 import (
 	"testing"
 
+	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
 )
 
-// TestMovedToAnotherBundle: a session without a transaction has the new rights and no
-// others; one that could go on to use the old ones is told apart.
+// TestMovedToAnotherBundle: who does not use what was lost has the new rights and no
+// others; who could go on to use it is told apart.
 func TestMovedToAnotherBundle(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {
-		w.newSchema(t, "app", "CREATE TABLE t1 AS SELECT generate_series(1, 1000) AS n")
-		w.newSchema(t, "other", "CREATE TABLE t2 (n int)")
+		w.newSchema(t, "app", "CREATE TABLE t1 AS SELECT generate_series(1, 1000) AS n", "CREATE TABLE t3 (n int)", "CREATE VIEW v AS SELECT n FROM t1")
+		w.newSchema(t, "other", "CREATE TABLE t2 (n int)", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC")
 		w.letGrant(t, "app")
 		w.letGrant(t, "other")
 		s, alice := w.agent(t), w.name("alice")
-		before, after := bundle(t, s, w.bundleWant("before", readTables("app"))), bundle(t, s, w.bundleWant("after", readTables("other")))
+		give := func(key string, selects func(access.Object) bool) *provision.Bundle {
+			return bundle(t, s, w.bundleWant(key, give(func(o access.Object) []string {
+				switch {
+				case !selects(o):
+					return nil
+				case o.Kind == resource.ObjectFunction:
+					return []string{"EXECUTE"}
+				}
+				return []string{"SELECT"}
+			})))
+		}
+		all := give("all", func(o access.Object) bool { return o.Kind != resource.ObjectFunction })
+		most := give("most", func(o access.Object) bool { return o.Name == "t2" || o.Name == "t3" })
+		function := give("function", func(o access.Object) bool { return o.Name == "t2" || o.Name == "t3" || o.Name == "f" })
 		want := w.want(alice, provision.Keep, w.name("reader"))
-		want.Bundle = before.Role()
+		want.Bundle = all.Role()
 		l := activate(t, s, want)
 		conn := w.login(t, l)
-		if sure, err := l.Established(t.Context(), conn.PgConn().PID()); !sure || err != nil {
-			t.Fatal(sure, err)
+		establish(t, l, conn.PgConn())
+		move := func(to *provision.Bundle) {
+			t.Helper()
+			if changed, err := l.Converge(t.Context(), want.Roles, to.Role()); !changed || err != nil {
+				t.Fatal(changed, err)
+			}
+			w.check(t, "moved", alice, active(sorted(w.name("reader"), to.Role())...))
 		}
-		mustExec(t, conn, "SELECT * FROM app.t1")
-		if changed, err := l.Converge(t.Context(), want.Roles, after.Role()); !changed || err != nil {
-			t.Fatal(changed, err)
-		}
-		w.check(t, "moved", alice, active(sorted(w.name("reader"), after.Role())...))
-		for _, moved := range []bool{false, true} {
-			if lingers, err := l.Lingers(t.Context(), moved); err != nil || lingers != (moved && w.pg.Version < 16) {
-				t.Errorf("an idle session, moved %t: lingers %t, %v", moved, lingers, err)
+		for _, session := range []struct {
+			name   string
+			from   *provision.Bundle
+			before string
+			after  string // works when the session lingers, and otherwise too unless it is told that it does
+			holds  bool
+		}{
+			{"idle", all, "SELECT * FROM app.t1", "SELECT * FROM app.t3", false},
+			{"prepared statement", all, "PREPARE p AS SELECT * FROM app.t1", "SELECT 1", false},
+			{"transaction about something else", all, "BEGIN; SELECT * FROM app.t3; DECLARE c CURSOR FOR SELECT * FROM other.t2", "FETCH 1 FROM c", false},
+			{"transaction about nothing", all, "BEGIN", "SELECT * FROM other.t2", false},
+			{"rolled back to before", all, "BEGIN; SAVEPOINT s; DECLARE c CURSOR FOR SELECT * FROM app.t1; ROLLBACK TO s", "SELECT 1", false},
+			{"cursor", all, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM app.t1", "FETCH 1 FROM c", true},
+			{"cursor in a savepoint", all, "BEGIN; SAVEPOINT s; DECLARE c CURSOR FOR SELECT * FROM app.t1; RELEASE s", "FETCH 1 FROM c", true},
+			{"cursor that is to be held", all, "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM app.t1", "FETCH 1 FROM c", true},
+			{"cursor on a view", all, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM app.v", "FETCH 1 FROM c", true},
+			{"cursor of a prepared statement", all, "PREPARE q AS SELECT * FROM app.v; EXECUTE q; BEGIN; DECLARE c CURSOR FOR SELECT (SELECT count(*) FROM app.v), n FROM app.t1", "FETCH 1 FROM c", true},
+			{"a function, which is not seen", function, "BEGIN; DECLARE c CURSOR FOR SELECT other.f() FROM generate_series(1, 9)", "FETCH 1 FROM c", true},
+			{"a function, although it is not used", function, "BEGIN", "SELECT 1", true},
+		} {
+			move(session.from)
+			mustExec(t, conn, session.before)
+			move(most)
+			lingers, err := l.LingersOn(t.Context(), session.from.Role())
+			if want := session.holds || w.pg.Version < 16; err != nil || lingers != want {
+				t.Errorf("%s: lingers %t, %v, want %t", session.name, lingers, err, want)
+			}
+			mustExec(t, conn, session.after)
+			mustExec(t, conn, "ROLLBACK; DEALLOCATE ALL")
+			for _, sql := range []string{"SELECT * FROM app.t1", "SELECT * FROM app.v", "SELECT other.f()"} {
+				if _, err := conn.Exec(t.Context(), sql); pgCode(err) != "42501" {
+					t.Errorf("%s: %s: %v", session.name, sql, err)
+				}
 			}
 		}
-		mustExec(t, conn, "SELECT * FROM other.t2")
-		if _, err := conn.Exec(t.Context(), "SELECT * FROM app.t1"); pgCode(err) != "42501" {
-			t.Errorf("the former table: %v", err)
+		mustExec(t, conn, "BEGIN")
+		if _, err := l.LingersOn(t.Context(), "nobody"); err == nil {
+			t.Error("nothing was lost with a bundle that does not exist")
 		}
-
-		mustExec(t, conn, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM other.t2")
-		if _, err := l.Converge(t.Context(), want.Roles, ""); err != nil {
+		mustExec(t, conn, "ROLLBACK")
+		if err := l.Strip(t.Context(), most.Role()); err != nil {
 			t.Fatal(err)
 		}
-		w.check(t, "without a bundle", alice, active(w.name("reader")))
-		mustExec(t, conn, "FETCH 1 FROM c") // as PostgreSQL has it
-		if lingers, err := l.Lingers(t.Context(), false); !lingers || err != nil {
-			t.Errorf("an open cursor: lingers %t, %v", lingers, err)
+		w.check(t, "stripped", alice, active(w.name("reader")))
+		if err := l.Strip(t.Context(), most.Role()); err != nil {
+			t.Errorf("stripped twice: %v", err)
 		}
-		mustExec(t, conn, "COMMIT")
-		if lingers, err := l.Lingers(t.Context(), false); lingers || err != nil {
-			t.Errorf("after it: lingers %t, %v", lingers, err)
+		move(most)
+		if err := l.Strip(t.Context(), all.Role()); err != nil {
+			t.Fatal(err)
 		}
+		w.check(t, "stripped of what another session has left", alice, active(sorted(w.name("reader"), most.Role())...))
 		w.logout(t, conn)
 		release(t, l, provision.Deactivated)
 	})

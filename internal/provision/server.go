@@ -60,7 +60,7 @@ type Config struct {
 	Frozen func() error
 	// BundleNarrowed, if set, is called when a bundle has been found or made to hold
 	// less than before: see [Lease.Lingers]. It must not block.
-	BundleNarrowed func(role string)
+	BundleNarrowed func(role string, lost Loss)
 	// Log receives what nobody waits for. Default: discarded.
 	Log *slog.Logger
 }
