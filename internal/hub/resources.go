@@ -26,6 +26,7 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 	}
 	var txn store.Txn
 	var changes []audit.Event
+	var unmet []string // what they ask for, and nobody can do
 	for _, item := range in.Resources {
 		r, err := resource.DecodeJSON(item.Kind, item.Body)
 		if err != nil {
@@ -49,6 +50,7 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 		txn.Conds = append(txn.Conds, store.Cond{Key: key, Rev: current})
 		txn.Puts = append(txn.Puts, store.Put{Key: key, Value: value, Expires: r.GetMetadata().Expires.Std()})
 		changes = append(changes, s.change(who, r.GetKind(), r.GetName(), current))
+		unmet = append(unmet, warnSecondFactor(r)...)
 		out.Results = append(out.Results, api.PutResult{Kind: r.GetKind(), Name: r.GetName(), Created: current == 0})
 	}
 	if err := s.commit(ctx, txn, changes...); fault.KindOf(err) == fault.Conflict {
@@ -57,7 +59,7 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 	} else if err != nil {
 		return api.PutResourcesResponse{}, err
 	}
-	out.Warnings = s.warningsAbout(out.Results)
+	out.Warnings = append(s.warningsAbout(out.Results), unmet...)
 	return out, nil
 }
 

@@ -39,6 +39,23 @@ func (s *Server) warningsAbout(results []api.PutResult) []string {
 	return texts
 }
 
+// warnSecondFactor is about what asks for a second factor at each session. Policy understands that,
+// and no client can show one yet.
+func warnSecondFactor(r resource.Resource) []string {
+	const why = "require_session_mfa: no second factor can be asked for at a session, so every session"
+	switch r := r.(type) {
+	case *resource.Role:
+		if r.Spec.Options.RequireSessionMFA.Required() {
+			return []string{fmt.Sprintf("role/%s: options.%s that the role grants is refused", r.GetName(), why)}
+		}
+	case *resource.AuthPreference:
+		if r.Spec.RequireSessionMFA.Required() {
+			return []string{fmt.Sprintf("%s/%s: %s is refused", r.GetKind(), r.GetName(), why)}
+		}
+	}
+	return nil
+}
+
 // warnUser reports why a user cannot do what the record suggests.
 func (v *View) warnUser(user *resource.User) []string {
 	var texts []string
