@@ -90,14 +90,14 @@ type knownBundle struct {
 }
 
 // allSQL reads an [observation].
-func allSQL() string {
+func (d dialect) allSQL() string {
 	return contextCTE + `, acc AS (
-  SELECT r.* FROM pg_catalog.pg_roles r WHERE r.rolname <> CURRENT_USER AND COALESCE(
-    (SELECT pg_catalog.bool_and(NOT m.admin_option) FROM pg_catalog.pg_auth_members m JOIN grp ON m.roleid = grp.oid WHERE m.member = r.oid), false)
-), held AS (` + heldSelect + `)
+  SELECT ` + accountColumns + ` FROM pg_catalog.pg_roles r WHERE r.rolname <> CURRENT_USER AND COALESCE(
+    (SELECT pg_catalog.bool_and(NOT m.admin_option) FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid AND m.roleid = ` + groupOID + `), false)
+), held AS (` + d.heldSelect() + `)
 SELECT pg_catalog.json_build_object(
-  ` + contextMembers() + `,
-  'accounts', (SELECT pg_catalog.json_agg(` + accountObject() + ` ORDER BY acc.rolname) FROM acc),
+  ` + d.contextMembers() + `,
+  'accounts', (SELECT pg_catalog.json_agg(` + d.accountObject() + ` ORDER BY acc.rolname) FROM acc),
   'direct', (` + directSQL + `),
   'bundles', (` + bundlesSQL("'users', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members u WHERE u.roleid = r.oid AND NOT u.admin_option)") + `),
   'databases', (SELECT pg_catalog.json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database WHERE datallowconn))`
@@ -112,7 +112,11 @@ WHERE a.rolpassword IS NOT NULL AND EXISTS (SELECT FROM pg_catalog.pg_auth_membe
 func (s *Server) observeAll(ctx context.Context) (have observation, err error) {
 	err = s.withConn(ctx, s.sweepDatabase(), func(conn *pgconn.PgConn) error {
 		have = observation{}
-		r := conn.ExecParams(ctx, allSQL(), nil, nil, nil, nil).Read()
+		d, err := dialectOf(conn)
+		if err != nil {
+			return err
+		}
+		r := conn.ExecParams(ctx, d.allSQL(), nil, nil, nil, nil).Read()
 		if r.Err != nil {
 			return fmt.Errorf("look at the managed roles: %w", r.Err)
 		}

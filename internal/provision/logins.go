@@ -21,8 +21,9 @@ const (
 	virtualSQL = `SELECT COALESCE(pg_catalog.json_agg(pid), '[]') FROM pg_catalog.pg_locks
 WHERE locktype = 'virtualxid' AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()`
 	clearSnapshotSQL = `SELECT pg_catalog.pg_stat_clear_snapshot()`
-	knownSQL         = `SELECT COALESCE(pg_catalog.json_agg(pid), '[]') FROM pg_catalog.pg_stat_activity
-WHERE usesysid IS NOT NULL OR datid IS NOT NULL`
+	knownSQL         = `SELECT COALESCE(pg_catalog.json_agg(pg_catalog.pg_stat_get_backend_pid(b)), '[]')
+FROM pg_catalog.pg_stat_get_backend_idset() AS b
+WHERE pg_catalog.pg_stat_get_backend_userid(b) <> 0 OR pg_catalog.pg_stat_get_backend_dbid(b) <> 0`
 )
 
 // logins adds the question which backends are logging in. What the batch then

@@ -117,7 +117,8 @@ const (
 
 // setupSQL pins what an admin connection depends on. The limits bound how long a
 // mishap can hold locks: nothing we do takes a tenth of them. The plan of
-// observeSQL does not depend on its parameters, and making it costs more than using it.
+// observeSQL does not depend on its parameters, and making it costs more than using it. It is
+// made when there are few roles, perhaps, and used when there are many: hence by index.
 const setupSQL = `SELECT
   pg_catalog.set_config('search_path', 'pg_catalog', false),
   pg_catalog.set_config('lock_timeout', '5s', false),
@@ -125,13 +126,18 @@ const setupSQL = `SELECT
   pg_catalog.set_config('idle_in_transaction_session_timeout', '15s', false),
   pg_catalog.set_config('jit', 'off', false), -- compiling costs more than any query of ours
   pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),
+  pg_catalog.set_config('enable_seqscan', 'off', false),
   pg_catalog.set_config('standard_conforming_strings', 'on', false)`
 
 // prepare readies a new admin connection, in one round trip.
 func prepare(ctx context.Context, conn *pgconn.PgConn) error {
+	d, err := dialectOf(conn)
+	if err != nil {
+		return err
+	}
 	p := conn.StartPipeline(ctx)
 	p.SendQueryParams(setupSQL, nil, nil, nil, nil)
-	p.SendPrepare(observeStatement, observeSQL(), nil)
+	p.SendPrepare(observeStatement, d.observeSQL(), nil)
 	p.SendPrepare(virtualStatement, virtualSQL, nil)
 	p.SendPrepare(knownStatement, knownSQL, nil)
 	return errors.Join(p.Sync(), p.Close())

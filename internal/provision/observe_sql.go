@@ -1,6 +1,34 @@
 package provision
 
-import "strings"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// dialect is what the text of our queries depends on.
+type dialect struct {
+	options bool // memberships have options, and who has ADMIN OPTION matters: since version 16
+}
+
+// dialectOf returns the dialect of the server that a connection leads to.
+func dialectOf(conn *pgconn.PgConn) (dialect, error) {
+	version := conn.ParameterStatus("server_version") // 15.18 (Debian 15.18-0+deb12u1), 18beta1
+	digits := strings.IndexFunc(version+" ", func(c rune) bool { return c < '0' || c > '9' })
+	major, err := strconv.Atoi(version[:digits])
+	if err != nil {
+		return dialect{}, fmt.Errorf("the server has an unknown version: %q", version)
+	}
+	return dialect{options: major >= version16/10000}, nil
+}
+
+// The groups by their names, NULL where there is none.
+const (
+	groupOID       = `pg_catalog.to_regrole('"` + Group + `"')`
+	bundleGroupOID = `pg_catalog.to_regrole('"` + BundleGroup + `"')`
+)
 
 // attributesObject is the [attributes] of a row of pg_roles.
 func attributesObject(row string) string {
@@ -8,39 +36,36 @@ func attributesObject(row string) string {
       'replication', R.rolreplication, 'bypassrls', R.rolbypassrls)`, "R.", row+".")
 }
 
-// contextCTE begins an observation: self, the admin's row of pg_roles, and grp, the group.
+// contextCTE begins an observation: self, the admin's row of pg_roles.
 const contextCTE = `
 WITH self AS (
-  SELECT * FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
-), grp AS (
-  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
-  FROM pg_catalog.pg_roles WHERE rolname = '` + Group + `'
+  SELECT oid, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
 )`
 
 // contextMembers are the members of a [state] that are the same for every account. They
 // read what contextCTE begins with.
-func contextMembers() string {
+func (d dialect) contextMembers() string {
 	return `
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'recovery', pg_catalog.pg_is_in_recovery(),
   'soon', pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.clock_timestamp() + '59 seconds'::pg_catalog.interval), 'YYYY-MM-DD HH24:MI:SS'),
   'admin', (SELECT ` + attributesObject("self") + ` FROM self),
-  'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp)`
+  'group', CASE WHEN ` + groupOID + ` IS NOT NULL THEN pg_catalog.json_build_object('exists', true, 'admin_of', ` + d.adminOf(groupOID) + `) END`
 }
 
-// accountObject is the [account] of a row acc of pg_roles. It reads self and grp too, and
+// accountObject is the [account] of a row acc of pg_roles. It reads self too, and
 // held: the memberships of acc, beside which there may be those of others.
 //
 // Whether a setting can be reset follows validate_option_array_item in PostgreSQL's sources:
 // for parameters that every user may set, or by a superuser. Those that
 // pg_settings does not know belong to extensions when their names have a dot.
-func accountObject() string {
+func (d dialect) accountObject() string {
 	return `pg_catalog.json_build_object(
     'name', acc.rolname,
     'oid', acc.oid::pg_catalog.int8,
     'managed', acc.oid <> (SELECT oid FROM self) AND COALESCE(
-      (SELECT pg_catalog.bool_and(NOT held.admin_option) FROM held JOIN grp ON held.roleid = grp.oid WHERE held.member = acc.oid), false),
-    'admin_of', pg_catalog.pg_has_role(acc.oid, 'MEMBER WITH ADMIN OPTION'),
+      (SELECT pg_catalog.bool_and(NOT held.admin_option) FROM held WHERE held.member = acc.oid AND held.roleid = ` + groupOID + `), false),
+    'admin_of', ` + d.adminOf("acc.oid") + `,
     'login', acc.rolcanlogin,
     'inherit', acc.rolinherit,
     'attributes', ` + attributesObject("acc") + `,
@@ -63,51 +88,75 @@ func accountObject() string {
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
           'role', pg_catalog.pg_get_userbyid(held.roleid), 'grantor', pg_catalog.pg_get_userbyid(held.grantor),
           'admin', held.admin_option, 'inherit', held.inherit_option, 'set', held.set_option,
-          'bundle', EXISTS (SELECT FROM pg_catalog.pg_auth_members b JOIN pg_catalog.pg_roles g ON g.oid = b.roleid
-            WHERE b.member = held.roleid AND NOT b.admin_option AND g.rolname = '` + BundleGroup + `'),
-          'revocable', ` + revocable("held.roleid", "held.grantor") + `))
-      FROM held WHERE held.member = acc.oid AND held.roleid NOT IN (SELECT oid FROM grp)),
+          'bundle', EXISTS (SELECT FROM pg_catalog.pg_auth_members b
+            WHERE b.member = held.roleid AND NOT b.admin_option AND b.roleid = ` + bundleGroupOID + `),
+          'revocable', ` + d.revocable("held.roleid", "held.grantor") + `))
+      FROM held WHERE held.member = acc.oid AND held.roleid IS DISTINCT FROM ` + groupOID + `),
     'heirs', (
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
           'role', pg_catalog.pg_get_userbyid(h.member), 'grantor', pg_catalog.pg_get_userbyid(h.grantor),
-          'revocable', ` + revocable("h.roleid", "h.grantor") + `))
+          'revocable', ` + d.revocable("h.roleid", "h.grantor") + `))
       FROM pg_catalog.pg_auth_members h WHERE h.roleid = acc.oid AND ` + isHeir + `),
-    'sessions', (SELECT pg_catalog.json_agg(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = acc.oid))`
+    'sessions', (SELECT pg_catalog.json_agg(pg_catalog.pg_stat_get_backend_pid(b)) FROM pg_catalog.pg_stat_get_backend_idset() AS b
+      WHERE pg_catalog.pg_stat_get_backend_userid(b) = acc.oid))`
 }
 
-// heldSelect reads the memberships of the roles acc. The columns of pg_auth_members that
-// came with version 16 are read through to_jsonb, so that one text suits every version.
-const heldSelect = `
-  SELECT m.member, m.roleid, m.grantor, m.admin_option,
-    COALESCE((pg_catalog.to_jsonb(m) ->> 'inherit_option')::pg_catalog.bool, true) AS inherit_option,
-    COALESCE((pg_catalog.to_jsonb(m) ->> 'set_option')::pg_catalog.bool, true) AS set_option
+// accountColumns are what [accountObject] needs of a row r of pg_roles. The settings, which are
+// another table, are not among them.
+const accountColumns = `r.oid, r.rolname, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
+    r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil`
+
+// heldSelect reads the memberships of the roles acc.
+func (d dialect) heldSelect() string {
+	options := "true AS inherit_option, true AS set_option"
+	if d.options {
+		options = "m.inherit_option, m.set_option"
+	}
+	return `
+  SELECT m.member, m.roleid, m.grantor, m.admin_option, ` + options + `
   FROM pg_catalog.pg_auth_members m JOIN acc ON m.member = acc.oid`
+}
 
 // isHeir tells those members h of an account apart that are no administrators of it.
 const isHeir = `h.member <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_auth_members o WHERE o.roleid = h.roleid AND o.member = h.member AND o.admin_option)`
 
 // revocable is whether the admin may revoke a membership in a role that somebody granted.
-func revocable(role, grantor string) string {
-	return `((SELECT rolsuper FROM self)
-            OR pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
-            OR pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION') AND COALESCE(
+func (d dialect) revocable(role, grantor string) string {
+	if !d.options {
+		return "true"
+	}
+	return `((SELECT rolsuper FROM self) OR ` + d.adminOf(role) + ` AND COALESCE(
               (SELECT pg_catalog.pg_has_role(g.oid, 'USAGE') FROM pg_catalog.pg_roles g WHERE g.oid = ` + grantor + `), false))`
+}
+
+// adminOf is whether the admin has ADMIN OPTION on a role. Since version 16 it has that
+// on every account that it made, and pg_has_role goes through all of them each
+// time. So the admin's own membership is looked up first.
+func (d dialect) adminOf(role string) string {
+	asked := `pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION')`
+	if !d.options {
+		return asked
+	}
+	return `CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members o
+      WHERE o.roleid = ` + role + ` AND o.member = (SELECT oid FROM self) AND o.admin_option) THEN true ELSE ` + asked + ` END`
 }
 
 // observeSQL reads everything a plan needs. $1 is the account's name, $2 the
 // roles asked for as JSON. pg_roles is used because pg_authid is for superusers only.
-func observeSQL() string {
+func (d dialect) observeSQL() string {
 	return contextCTE + `, acc AS (
-  SELECT * FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
-), held AS (` + heldSelect + `)
+  SELECT ` + accountColumns + ` FROM pg_catalog.pg_roles r WHERE r.rolname = $1::pg_catalog.text::pg_catalog.name
+), held AS (` + d.heldSelect() + `)
 SELECT pg_catalog.json_build_object(
-` + contextMembers() + `,
-  'account', (SELECT ` + accountObject() + ` FROM acc),
+` + d.contextMembers() + `,
+  'account', (SELECT ` + d.accountObject() + ` FROM acc),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', asked.name, 'exists', r.oid IS NOT NULL, 'superuser', COALESCE(r.rolsuper, false),
-      'admin_of', COALESCE(pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'), false)))
+      'admin_of', COALESCE(` + d.adminOf("r.oid") + `, false)))
     FROM pg_catalog.json_array_elements_text($2::pg_catalog.json) AS asked(name)
-    LEFT JOIN pg_catalog.pg_roles r ON r.rolname = asked.name::pg_catalog.name)
+    LEFT JOIN LATERAL (
+      SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = asked.name::pg_catalog.name OFFSET 0 -- one by one, by the index
+    ) r ON true)
 )`
 }
