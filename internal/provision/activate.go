@@ -148,14 +148,14 @@ func (s *Server) change(ctx context.Context, l *Lease, want target, have state, 
 			}
 		}
 		fresh = false
-		t := &transaction{s: s, conn: conn, want: want, guard: may}
+		t := &transaction{s: s, conn: conn, want: want, guard: may, unseen: l.unseen}
 		if err := t.run(ctx, have); err != nil {
 			return err
 		}
 		result = Result{
-			Created:    slices.ContainsFunc(t.done, func(s statement) bool { return s.action == createAccount }),
+			Created:    slices.ContainsFunc(t.committed, func(s statement) bool { return s.action == createAccount }),
 			Changed:    true,
-			Statements: texts(t.done),
+			Statements: texts(t.committed),
 		}
 		return nil
 	})
@@ -179,6 +179,7 @@ type Lease struct {
 	mode     Mode
 	sibling  bool // the account is not the person's own
 	again    bool // this is not the first activation
+	unseen   bool // Established is still to come, and looks at what was done
 	pids     []uint32
 	counted  bool // the lease no longer counts
 	released bool // the outcome is final
@@ -233,6 +234,7 @@ func (l *Lease) Established(ctx context.Context, pid uint32) (bool, error) {
 		l.s.accounts.begin(l.entry, backend{pid: pid, bundle: l.want.bundle})
 	}
 	user := l.want.user
+	l.unseen = false
 	if err := l.reactivate(ctx); err != nil || l.want.user != user {
 		return false, err
 	}

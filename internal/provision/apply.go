@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxRounds bounds how often one transaction plans again. Two are the most that
-// a concurrent change can cause: after the first round the account is locked.
+// maxRounds bounds how often one plan is made again. Under the account's lock the first
+// does it, unless somebody changes by hand what the lock does not cover.
 const maxRounds = 4
 
 // transaction carries out plans on one connection.
@@ -20,131 +20,146 @@ type transaction struct {
 	// durable waits for the disk when committing. An activation does not: losing
 	// it in a crash of the server is the safe direction.
 	durable bool
-	// look only locks at first: what is changed depends on what is seen then.
-	look bool
-	// settle looks, and waits for the logins under way before anything is changed.
+	// ahead, if set, are steps that are committed before anything else, in a transaction of their
+	// own but in the same round trip, unless a session of the account is there that has not ended.
+	// It does not wait for the disk: the commit that follows does.
+	ahead []statement
+	ended []uint32
+	// settle waits for the logins under way before anything is changed.
 	settle bool
 	// guard, if set, looks at what is found under the lock, before anything is
-	// changed, and stops the transaction by returning an error. What it would see
-	// afterwards is this transaction's own work.
+	// changed, and stops the transaction by returning an error.
 	guard func(state) error
 	// before, if set, runs when guard has let the transaction pass, before anything is changed.
 	before func(context.Context) error
 	// finally, if set, runs when the account is as wanted, before the commit.
 	finally func(context.Context) error
+	// unseen leaves it to somebody else to look at the result.
+	unseen bool
 
-	judged bool        // guard has let the transaction pass
-	done   []statement // everything carried out
+	next      batch       // what goes out with the next message
+	done      []statement // carried out, not yet committed
+	committed []statement
 }
 
 // run leads the account from have, which may be out of date, to what is wanted.
-// The steps go out in one round trip with the observation that verifies them; the
-// commit is the second.
 func (t *transaction) run(ctx context.Context, have state) error {
 	if err := t.s.frozen(); err != nil {
 		return err
 	}
-	steps, over := plan(have, t.want)
-	if err := t.s.check(have, t.want, steps, over); err != nil {
-		return err
-	}
-	if have.Account.exists() && (len(steps) == 0 || t.look || t.settle) {
-		steps = []statement{lockOf(have.Account, t.want)}
-	}
-	err := t.rounds(ctx, steps)
-	if err != nil && !t.conn.IsClosed() {
-		if _, rollback := t.conn.Exec(ctx, "ROLLBACK").ReadAll(); rollback != nil {
-			err = errors.Join(err, rollback)
-		}
-	}
-	return err
-}
-
-// rounds carries steps out, observes and plans again until nothing differs, and commits.
-func (t *transaction) rounds(ctx context.Context, steps []statement) error {
-	have, err := t.first(ctx, steps)
-	if err != nil {
-		return err
+	if _, err := t.plan(have); err != nil {
+		return err // without a lock on what is not ours
 	}
 	for range maxRounds {
-		if t.guard != nil && !t.judged {
-			if err := t.guard(have); err != nil {
-				return err
-			}
-			t.judged = true
+		now, finished, err := t.round(ctx, have)
+		if !t.conn.IsClosed() && t.conn.TxStatus() != 'I' {
+			_, rollback := t.conn.Exec(ctx, "ROLLBACK").ReadAll()
+			err = errors.Join(err, rollback)
 		}
-		steps, over := plan(have, t.want)
-		if err := t.s.check(have, t.want, steps, over); err != nil {
+		if err != nil || finished {
 			return err
 		}
-		if t.before != nil {
-			if err := t.before(ctx); err != nil {
-				return err
-			}
-			t.before = nil
-		}
-		if len(steps) == 0 {
-			return t.commit(ctx)
-		}
-		var next batch
-		t.add(&next, steps)
-		next.observe(t.want.user, t.want.roles, &have)
-		if err := next.run(ctx, t.conn); err != nil {
-			return err
-		}
+		have = now
 	}
 	return fmt.Errorf("provision %q: the account still differs after %d rounds", t.want.user, maxRounds)
 }
 
-// first begins the transaction, carries the steps out, and observes.
-func (t *transaction) first(ctx context.Context, steps []statement) (have state, err error) {
-	var b batch
-	b.exec("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", nil)
-	if !t.durable {
-		b.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+// round takes the lock and looks, in one round trip. The plan is made of what is
+// found there; a second round trip carries it out, commits, so that the locks on
+// granted roles do not wait for this process, and looks at the result. It reports what was
+// seen last, and whether nothing is left to be done.
+func (t *transaction) round(ctx context.Context, have state) (now state, finished bool, err error) {
+	t.next, t.done = batch{}, nil
+	if now, err = t.begin(ctx, have); err != nil {
+		return now, false, err
 	}
-	if t.guard != nil && len(steps) > 1 && steps[0].action == comment {
-		// What the steps were made for may be out of date: it is judged between lock and change.
-		t.add(&b, steps[:1])
-		b.check(t.want.user, t.want.roles, t.guard)
-		steps, t.judged = steps[1:], true
-	}
-	t.add(&b, steps)
-	if !t.settle {
-		b.observe(t.want.user, t.want.roles, &have)
-		err = b.run(ctx, t.conn)
-		return have, err
-	}
-	var pending []uint32
-	b.logins(&pending)
-	b.observe(t.want.user, t.want.roles, &have)
-	if err := b.run(ctx, t.conn); err != nil || len(pending) == 0 {
-		return have, err
-	}
-	err = awaitLogins(ctx, pending, func() (now []uint32, err error) {
-		var b batch
-		b.logins(&now)
-		b.observe(t.want.user, t.want.roles, &have)
-		if err := b.run(ctx, t.conn); err != nil || t.guard == nil {
-			return now, err
+	if t.guard != nil {
+		if err := t.guard(now); err != nil {
+			return now, false, err
 		}
-		return now, t.guard(have)
-	})
-	return have, err
-}
-
-// activationCommit is the synchronous_commit of an activation.
-func (s *Server) activationCommit() string {
-	if s.cfg.Replicas {
-		return "local" // replicas get only what is on the writer's disk
 	}
-	return "off"
+	steps, err := t.plan(now)
+	if err != nil {
+		return now, false, err
+	}
+	if len(steps) > 0 && now.Account.exists() && steps[0].text == now.Account.Comment {
+		steps = steps[1:] // the lock is there
+	}
+	if t.before != nil {
+		if err := t.before(ctx); err != nil {
+			return now, false, err
+		}
+	}
+	t.add(steps)
+	if t.finally == nil {
+		t.commit()
+	}
+	if len(steps) > 0 && !t.unseen {
+		t.next.observe(t.want.user, t.want.roles, &now)
+	}
+	if err := t.send(ctx); err != nil || t.unseen {
+		return now, err == nil, err
+	}
+	if steps, err = t.plan(now); err != nil || len(steps) > 0 || t.finally == nil {
+		return now, err == nil && len(steps) == 0, err
+	}
+	if err := t.finally(ctx); err != nil {
+		return now, false, err
+	}
+	t.commit()
+	err = t.send(ctx)
+	return now, err == nil, err
 }
 
-// add puts the steps on the batch.
-func (t *transaction) add(b *batch, steps []statement) {
+// plan returns the steps that lead from have to what is wanted, if the admin may do that.
+func (t *transaction) plan(have state) ([]statement, error) {
+	steps, over := plan(have, t.want)
+	return steps, t.s.check(have, t.want, steps, over)
+}
+
+// begin begins the transaction. It locks the account and looks, unless there is none.
+func (t *transaction) begin(ctx context.Context, have state) (now state, err error) {
+	if len(t.ahead) > 0 {
+		t.next.exec(beginSQL, nil)
+		t.next.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+		t.add(t.ahead[:1]) // the lock
+		t.next.alone(t.want.user, t.ended)
+		t.add(t.ahead[1:])
+		t.commit()
+	}
+	t.next.exec(beginSQL, nil)
+	if !t.durable {
+		t.next.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+	}
+	if !have.Account.exists() {
+		return have, nil
+	}
+	t.add([]statement{lockOf(have.Account, t.want)})
+	var pending []uint32
+	if t.settle {
+		t.next.logins(&pending)
+	}
+	t.next.observe(t.want.user, t.want.roles, &now)
+	if err := t.send(ctx); err != nil || len(pending) == 0 {
+		return now, err
+	}
+	err = awaitLogins(ctx, pending, func() (left []uint32, err error) {
+		t.next.logins(&left)
+		t.next.observe(t.want.user, t.want.roles, &now)
+		if err := t.send(ctx); err != nil || t.guard == nil {
+			return left, err
+		}
+		return left, t.guard(now)
+	})
+	return now, err
+}
+
+const beginSQL = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+// add puts steps on the next message.
+func (t *transaction) add(steps []statement) {
 	for _, step := range steps {
-		b.exec(step.sql(), func(_ *pgconn.Result, err error) error {
+		t.next.exec(step.sql(), func(_ *pgconn.Result, err error) error {
 			if err != nil && step.action == comment && codeOf(err) == codeLockTimeout {
 				return fmt.Errorf("%w: %w", errLocked, err)
 			}
@@ -161,12 +176,31 @@ func (t *transaction) add(b *batch, steps []statement) {
 // owns is in use. It is asked for again.
 var errLocked = errors.New("the account is locked")
 
-func (t *transaction) commit(ctx context.Context) error {
-	if t.finally != nil {
-		if err := t.finally(ctx); err != nil {
-			return err
+// commit ends the transaction with the next message.
+func (t *transaction) commit() {
+	t.next.exec("COMMIT", func(_ *pgconn.Result, err error) error {
+		if err == nil {
+			t.committed = append(t.committed, t.done...)
+			t.done, t.ahead = nil, nil
 		}
+		return err
+	})
+}
+
+// send sends the next message and reads the answers.
+func (t *transaction) send(ctx context.Context) error {
+	b := t.next
+	t.next = batch{}
+	if len(b.queries) == 0 {
+		return nil
 	}
-	_, err := t.conn.Exec(ctx, "COMMIT").ReadAll()
-	return err
+	return b.run(ctx, t.conn)
+}
+
+// activationCommit is the synchronous_commit of an activation.
+func (s *Server) activationCommit() string {
+	if s.cfg.Replicas {
+		return "local" // replicas get only what is on the writer's disk
+	}
+	return "off"
 }

@@ -51,20 +51,6 @@ func (b *batch) observe(user string, roles []string, into *state) {
 	})
 }
 
-// check adds an observation of an account that ends the batch if judge does.
-func (b *batch) check(user string, roles []string, judge func(state) error) {
-	var now state
-	b.observe(user, roles, &now)
-	observed := &b.queries[len(b.queries)-1]
-	read := observed.read
-	observed.read = func(r *pgconn.Result, err error) error {
-		if err := read(r, err); err != nil {
-			return err
-		}
-		return judge(now)
-	}
-}
-
 // prepared adds a statement that the connection has prepared.
 func (b *batch) prepared(name string, params [][]byte, read func(*pgconn.Result, error) error) {
 	b.queries = append(b.queries, query{

@@ -9,8 +9,10 @@
 //
 //	observe   one query, one round trip: account, memberships, sessions, what the admin may do
 //	plan      pure: the statements that lead from what is to what is wanted; none when nothing differs
-//	apply     one transaction under the account's lock
-//	verify    observe again inside the transaction; commit when the plan is empty, else go on
+//	apply     one transaction under the account's lock, of what is observed there
+//	verify    observe again; when the plan is not empty, go on
+//
+// What an activation did is verified when the session has logged in, before anybody can use it.
 //
 // # Which accounts are ours
 //

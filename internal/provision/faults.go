@@ -15,6 +15,7 @@ import (
 const (
 	codeReadOnly             = "25006"
 	codeDependents           = "2BP01"
+	codeDivisionByZero       = "22012"
 	codeInsufficientRights   = "42501"
 	codeUndefinedObject      = "42704"
 	codeDuplicateObject      = "42710"

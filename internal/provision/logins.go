@@ -43,7 +43,7 @@ func (b *batch) logins(into *[]uint32) {
 		}
 	}
 	b.prepared(virtualStatement, nil, read(&virtual))
-	b.exec(clearSnapshotSQL, nil)
+	b.prepared(clearStatement, nil, func(_ *pgconn.Result, err error) error { return err })
 	b.prepared(knownStatement, nil, func(r *pgconn.Result, err error) error {
 		var known []uint32
 		if err := read(&known)(r, err); err != nil {
@@ -51,6 +51,29 @@ func (b *batch) logins(into *[]uint32) {
 		}
 		*into = slices.DeleteFunc(virtual, func(pid uint32) bool { return slices.Contains(known, pid) })
 		return nil
+	})
+}
+
+// aloneSQL fails with a division by zero unless the account $1 is managed and has no
+// session but those of the backends $2: then PostgreSQL ignores the rest of the batch.
+const aloneSQL = `SELECT 1 / pg_catalog.count(*) FROM pg_catalog.pg_roles u
+WHERE u.rolname = $1::pg_catalog.text::pg_catalog.name
+  AND (SELECT pg_catalog.bool_and(NOT m.admin_option) FROM pg_catalog.pg_auth_members m WHERE m.member = u.oid AND m.roleid = ` + groupOID + `)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_backend_idset() AS b
+    WHERE pg_catalog.pg_stat_get_backend_userid(b) = u.oid AND pg_catalog.pg_stat_get_backend_pid(b) <> ALL ($2::pg_catalog.int4[]))`
+
+// alone ends the batch with errTaken if the account has a session that is not
+// known to have ended. A look would only tell us, when what follows has been done.
+func (b *batch) alone(user string, ended []uint32) {
+	pids := make([]int64, len(ended))
+	for i, pid := range ended {
+		pids[i] = int64(pid)
+	}
+	b.prepared(aloneStatement, [][]byte{[]byte(user), arrayText(pids)}, func(_ *pgconn.Result, err error) error {
+		if codeOf(err) == codeDivisionByZero {
+			return errTaken
+		}
+		return err
 	})
 }
 

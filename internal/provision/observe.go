@@ -112,7 +112,9 @@ type role struct {
 const (
 	observeStatement = "postern_observe"
 	virtualStatement = "postern_virtual"
+	clearStatement   = "postern_clear"
 	knownStatement   = "postern_known"
+	aloneStatement   = "postern_alone"
 )
 
 // setupSQL pins what an admin connection depends on. The limits bound how long a
@@ -139,7 +141,9 @@ func prepare(ctx context.Context, conn *pgconn.PgConn) error {
 	p.SendQueryParams(setupSQL, nil, nil, nil, nil)
 	p.SendPrepare(observeStatement, d.observeSQL(), nil)
 	p.SendPrepare(virtualStatement, virtualSQL, nil)
+	p.SendPrepare(clearStatement, clearSnapshotSQL, nil)
 	p.SendPrepare(knownStatement, knownSQL, nil)
+	p.SendPrepare(aloneStatement, aloneSQL, nil)
 	return errors.Join(p.Sync(), p.Close())
 }
 

@@ -26,7 +26,7 @@ func TestQuestionsGoByIndex(t *testing.T) {
 			if err := prepare(t.Context(), conn); err != nil {
 				t.Fatal(err)
 			}
-			for _, call := range []string{observeStatement + "('alice', '[\"reader\"]')"} {
+			for _, call := range []string{observeStatement + "('alice', '[\"reader\"]')", aloneStatement + "('alice', '{}')"} {
 				r := conn.ExecParams(t.Context(), "EXPLAIN EXECUTE "+call, nil, nil, nil, nil).Read()
 				if r.Err != nil {
 					t.Fatal(r.Err)

@@ -52,7 +52,7 @@ func TestOvertakenBetweenLookAndChange(t *testing.T) {
 		alice, theirs := w.name("alice"), w.agent(t)
 		release(t, activate(t, theirs, w.want(alice, provision.Keep, w.name("reader"))), provision.Deactivated)
 		var first *provision.Lease
-		mine := w.overtakenAgent(t, "ALTER ROLE", func() {
+		mine := w.overtakenAgent(t, "COMMENT ON ROLE", func() {
 			first = activate(t, theirs, w.want(alice, provision.Keep, w.name("reader")))
 			establish(t, first, w.login(t, first).PgConn())
 		})
@@ -72,7 +72,7 @@ func TestActivatedAgainAmidARelease(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, reader := w.name("alice"), w.name("reader")
-		mine := w.overtakenAgent(t, "ALTER ROLE", func() {
+		mine := w.overtakenAgent(t, "COMMENT ON ROLE", func() {
 			w.exec(t, "REVOKE %s FROM %s", reader, alice)
 		})
 		first := activate(t, w.agent(t), w.want(alice, provision.Keep, reader))
@@ -88,4 +88,52 @@ func TestActivatedAgainAmidARelease(t *testing.T) {
 		release(t, lease, provision.Deactivated)
 		release(t, first, provision.Deactivated)
 	})
+}
+
+// Between a release's look at an account and its change, another agent's session
+// gets hold of it: login stays allowed all the time, and what the session noted stays noted.
+func TestOvertakenRelease(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, theirs := w.name("alice"), w.agent(t)
+		var note string
+		mine := w.overtakenAgent(t, "COMMENT ON ROLE", func() {
+			want := w.want(alice, provision.Keep, w.name("reader"))
+			want.Chosen = true
+			lease := activate(t, theirs, want)
+			establish(t, lease, w.login(t, lease).PgConn())
+			note = w.comment(t, alice)
+		})
+		lease := activate(t, mine, w.want(alice, provision.Keep, w.name("reader")))
+		if out := release(t, lease, provision.StillActive); len(out.Statements) > 0 {
+			t.Errorf("the release wrote %q", out.Statements)
+		}
+		w.check(t, "the session runs", alice, active(w.name("reader")))
+		if now := w.comment(t, alice); note == "" || now != note {
+			t.Errorf("comment: %q, want what the session noted, %q", now, note)
+		}
+	})
+}
+
+// Between a release's look at an account and its change, the account stops being
+// managed: it is not touched.
+func TestNoLongerManagedAtTheRelease(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		alice := w.name("alice")
+		mine := w.overtakenAgent(t, "COMMENT ON ROLE", func() {
+			w.exec(t, "GRANT %s TO %s WITH ADMIN OPTION", provision.Group, alice)
+		})
+		lease := activate(t, mine, w.want(alice, provision.Keep, w.name("reader")))
+		if out := release(t, lease, provision.StillActive); len(out.Statements) > 0 {
+			t.Errorf("the release wrote %q", out.Statements)
+		}
+		w.check(t, "afterwards", alice, active(w.name("reader")))
+	})
+}
+
+// comment returns the comment on a role.
+func (w *world) comment(t testing.TB, role string) string {
+	t.Helper()
+	return w.text(t, "SELECT coalesce(shobj_description(to_regrole('"+q(role)+"'), 'pg_authid'), '')")
 }

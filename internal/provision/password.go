@@ -138,7 +138,7 @@ func (l *Lease) setKey(ctx context.Context, k key) error {
 	l.mu.Unlock()
 	want.key = k
 	patient, written := true, false
-	t := transaction{want: want, look: true, guard: func(now state) error {
+	t := transaction{want: want, guard: func(now state) error {
 		if p := now.Account.Password; patient && p.Open && !p.has(k) {
 			return errOthersKey
 		}

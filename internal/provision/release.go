@@ -142,12 +142,6 @@ func (r *release) steps(ctx context.Context, conn *pgconn.PgConn, out *Outcome) 
 			out.Result = Deactivated
 			return nil
 		}
-		if acc.Login {
-			disable := &transaction{conn: conn, want: r.target(false), guard: r.unused}
-			if err := r.transact(ctx, disable, have); err != nil {
-				return err
-			}
-		}
 		err = r.strip(ctx, conn, have, out)
 		if !errors.Is(err, errSlippedIn) {
 			return err
@@ -166,24 +160,19 @@ func (r *release) target(login bool) target {
 	return target{user: r.user, login: login, keepRoles: true, after: r.mode}
 }
 
-// unused returns errTaken when a session is there that is not known to have ended.
-func (r *release) unused(now state) error {
-	if len(r.others(now)) > 0 || r.taken() {
-		return errTaken
-	}
-	return nil
-}
-
 // errSlippedIn stops a release because a login had passed PostgreSQL's check
 // before login was disabled.
 var errSlippedIn = errors.New("a session has slipped in")
 
-// strip takes the roles away and, in mode Drop, the account, if nobody can log in
-// and nobody has. Logins under way are awaited under the account's lock: it is
-// what keeps login disabled meanwhile.
+// strip disables login and commits. Then, if nobody can log in and nobody has, it takes
+// the roles away and, unless the account is kept, the account. Logins under way are awaited under the
+// account's lock: it is what keeps login disabled meanwhile.
 func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, out *Outcome) error {
 	var over beyond
-	t := &transaction{conn: conn, want: target{user: r.user, after: r.mode}, settle: true}
+	t := &transaction{conn: conn, want: target{user: r.user, after: r.mode}, settle: true, ended: r.ended}
+	if have.Account.Login {
+		t.ahead, _ = plan(have, r.target(false))
+	}
 	t.guard = func(now state) error {
 		switch {
 		case now.Account.Login || r.taken() || !now.Account.Managed:
@@ -214,12 +203,18 @@ func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, ou
 // depends on the account.
 func (r *release) drop(ctx context.Context, t *transaction, out *Outcome) error {
 	step := statement{action: drop, user: r.user}
-	if _, err := t.conn.Exec(ctx, "SAVEPOINT before_drop").ReadAll(); err != nil {
-		return err
+	t.next.exec("SAVEPOINT before_drop", nil)
+	var err error
+	t.next.exec(step.sql(), func(_ *pgconn.Result, failed error) error {
+		if err = failed; failed == nil {
+			t.done = append(t.done, step)
+		}
+		return nil
+	})
+	if failed := t.send(ctx); failed != nil {
+		return failed
 	}
-	_, err := t.conn.Exec(ctx, step.String()).ReadAll()
 	if err == nil {
-		t.done = append(t.done, step)
 		out.Result, out.NotMoved = Dropped, "" // it owned nothing
 		return nil
 	}
@@ -241,9 +236,7 @@ var keeping = []string{codeDependents, codeInsufficientRights, codeLockTimeout, 
 func (r *release) transact(ctx context.Context, t *transaction, have state) error {
 	t.s, t.durable = r.s, true
 	err := t.run(ctx, have)
-	if err == nil {
-		r.done = append(r.done, t.done...)
-	}
+	r.done = append(r.done, t.committed...)
 	return err
 }
 

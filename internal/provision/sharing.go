@@ -139,9 +139,9 @@ func (s *Server) replace(ctx context.Context, conn *pgconn.PgConn, l *Lease, wan
 	_, slippedIn := errors.AsType[*inUseError](err)
 	switch {
 	case errors.Is(err, errMoved):
-		return off.done, nil // somebody has activated it meanwhile
+		return off.committed, nil // somebody has activated it meanwhile
 	case !slippedIn:
-		return append(off.done, on.done...), err
+		return append(off.committed, on.committed...), err
 	}
 	// Whoever allows login is answerable for it: the account is looked at again.
 	return nil, (&transaction{s: s, conn: conn, want: as(true), durable: true}).run(ctx, have)

@@ -74,7 +74,7 @@ func (s *Server) claim(w Want) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lease{s: s, wanted: w, want: want, mode: w.Mode, database: s.database(w.DatabaseName)}
+	l := &Lease{s: s, wanted: w, want: want, mode: w.Mode, database: s.database(w.DatabaseName), unseen: true}
 	e, inTheWay := s.accounts.claim(w)
 	if e == nil {
 		return l, l.claimSibling(inTheWay)
