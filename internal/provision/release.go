@@ -103,7 +103,12 @@ func (r *release) run(ctx context.Context) (Outcome, error) {
 	if err := r.s.frozen(); err != nil {
 		return out, err
 	}
-	err := r.entry.exclusively(ctx, func() error {
+	done, err := r.s.turns.take(ctx) // before the gate: an activation does not wait for a turn
+	if err != nil {
+		return out, tooLate(err)
+	}
+	defer done()
+	err = r.entry.exclusively(ctx, func() error {
 		if r.taken() {
 			return errTaken
 		}

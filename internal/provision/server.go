@@ -72,6 +72,7 @@ type Server struct {
 	log      *slog.Logger
 	pool     *pool
 	accounts *accounts
+	turns    turns
 	bundles  *bundles
 	counters counters
 	backlog  backlog
@@ -108,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), bundles: newBundles(), wake: make(chan struct{}, 1), follow: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, accounts: newAccounts(), turns: newTurns(), bundles: newBundles(), wake: make(chan struct{}, 1), follow: make(chan struct{}, 1)}
 	s.pool = newPool(s.connect, cfg.MaxConns)
 	return s, nil
 }
