@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/hex"
+	"sync"
 
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/fault"
@@ -60,23 +61,40 @@ func (s *session) recordRequest(q pgwire.Request) (int64, error) {
 	if q.Kind == pgwire.KindDescribe {
 		return 0, nil // changes nothing and reads nothing
 	}
-	event := s.nextStatement()
-	return event.Index, s.agent.cfg.Audit.Stream(s.recording, s.requestEvent(event, q))
+	event, room := s.nextStatement(), eventRooms.Get().(*eventRoom)
+	defer eventRooms.Put(room)
+	return event.Index, s.agent.cfg.Audit.Stream(s.recording, s.requestEvent(room, event, q))
 }
 
-func (s *session) requestEvent(event audit.Session, q pgwire.Request) audit.Event {
+// eventRoom has room for one event of each kind that comes often: they are large, and
+// there are up to four for each statement.
+type eventRoom struct {
+	query   audit.DatabaseQuery
+	parse   audit.StatementParse
+	bind    audit.StatementBind
+	execute audit.StatementExecute
+	result  audit.DatabaseResult
+}
+
+var eventRooms = sync.Pool{New: func() any { return new(eventRoom) }}
+
+func (s *session) requestEvent(room *eventRoom, event audit.Session, q pgwire.Request) audit.Event {
 	switch q.Kind {
 	case pgwire.KindQuery:
 		text, short := s.text(q)
-		return audit.DatabaseQuery{Session: event, Outcome: audit.Outcome{Success: true}, Query: text, Shortened: short}
+		room.query = audit.DatabaseQuery{Session: event, Outcome: audit.Outcome{Success: true}, Query: text, Shortened: short}
+		return &room.query
 	case pgwire.KindParse:
 		text, short := s.text(q)
-		return audit.StatementParse{Session: event, StatementName: q.Name, Query: text, Shortened: short}
+		room.parse = audit.StatementParse{Session: event, StatementName: q.Name, Query: text, Shortened: short}
+		return &room.parse
 	case pgwire.KindBind:
 		values, sizes, short := s.values(q)
-		return audit.StatementBind{Session: event, StatementName: q.Name, PortalName: q.Portal, Parameters: values, Sizes: sizes, Shortened: short}
+		room.bind = audit.StatementBind{Session: event, StatementName: q.Name, PortalName: q.Portal, Parameters: values, Sizes: sizes, Shortened: short}
+		return &room.bind
 	case pgwire.KindExecute:
-		return audit.StatementExecute{Session: event, PortalName: q.Portal}
+		room.execute = audit.StatementExecute{Session: event, PortalName: q.Portal}
+		return &room.execute
 	case pgwire.KindClose:
 		return audit.StatementClose{Session: event, StatementName: q.Name, PortalName: q.Portal}
 	default:

@@ -15,14 +15,17 @@ func (s *session) recordOutcome(st pgwire.Statement) error {
 			Session: s.nextStatement(), Direction: st.Copy.String(), RequestIndex: st.ID,
 		})
 	}
-	return s.agent.cfg.Audit.Stream(s.recording, audit.DatabaseResult{
+	room := eventRooms.Get().(*eventRoom)
+	defer eventRooms.Put(room)
+	room.result = audit.DatabaseResult{
 		Session: s.nextStatement(), Outcome: s.outcome(st),
 		Request: st.Kind.String(), Became: st.Outcome.String(),
 		RequestIndex: st.ID, ParseIndex: st.ParseID, BindIndex: st.BindID,
 		StatementName: st.Name, PortalName: st.Portal,
 		Tags: st.Tags, AffectedRecords: uint64(max(st.Rows, 0)), CopyBytes: st.CopyBytes, SQLState: st.SQLState,
 		TxStatus: string(st.TxStatus), DurationMS: float64(st.Duration/time.Microsecond) / 1000,
-	})
+	}
+	return s.agent.cfg.Audit.Stream(s.recording, &room.result)
 }
 
 // outcome says how it went. PostgreSQL's messages quote statements and values, so

@@ -165,7 +165,7 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 
 // Stream is Post for the events of statements, of which there may be a hundred
 // thousand in a second: to have each written by itself would cost several times what
-// the event does. The first one is written at once, those that follow within 2 ms
+// the event does. The first one is written at once, those that follow within 5 ms
 // together after that time.
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)

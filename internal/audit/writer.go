@@ -12,7 +12,7 @@ const syncAfter = 50 * time.Millisecond
 
 // writePause is how long streamed events wait after something was written. A write
 // costs about as much as ten events do, most of it for waking a thread.
-const writePause = 2 * time.Millisecond
+const writePause = 5 * time.Millisecond
 
 // run is the goroutine that writes. It takes whatever is queued; what arrives
 // during an fsync waits together and shares the next one.
