@@ -81,8 +81,8 @@ type Relay struct {
 	toServer       pump
 	toClient       pump
 	lastClient     atomic.Int64 // Unix nanoseconds
-	waiting        atomic.Bool // pending is not empty
-	stopped        atomic.Bool // Terminate was called
+	waiting        atomic.Bool  // pending is not empty
+	stopped        atomic.Bool  // Terminate was called
 
 	mu sync.Mutex
 	// All below is guarded by mu.
