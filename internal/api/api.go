@@ -148,6 +148,7 @@ func PutResources() Endpoint[PutResourcesRequest, PutResourcesResponse] {
 type PutResourcesRequest struct {
 	Resources []Resource `json:"resources"`
 	Replace   bool       `json:"replace,omitempty" doc:"replace what exists instead of refusing"`
+	Check     bool       `json:"check,omitempty" doc:"change nothing: refuse what would be refused, and warn of what nobody could do"`
 }
 
 // Resource is a resource in its stored JSON form.

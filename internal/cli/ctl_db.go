@@ -144,7 +144,10 @@ func (add *dbAddition) complete(ctx context.Context) error {
 	if err := add.describe(); err != nil {
 		return err
 	}
-	return add.checkName(ctx)
+	if err := add.checkName(ctx); err != nil {
+		return err
+	}
+	return add.checkServed(ctx)
 }
 
 // checkName refuses a name that is taken, before anything is done.
@@ -158,6 +161,22 @@ func (add *dbAddition) checkName(ctx context.Context) error {
 	}
 	return fault.Newf(fault.Conflict, "db %q already exists", add.opts.name).
 		WithHint("choose another name, change it with '" + add.path("edit") + " db/" + add.opts.name + "', or remove it first")
+}
+
+// checkServed refuses a database that no agent would serve, before anything is done.
+func (add *dbAddition) checkServed(ctx context.Context) error {
+	request, err := add.request()
+	if err != nil {
+		return err
+	}
+	request.Check = true
+	checked, err := api.PutResources().Call(ctx, add.hub, request)
+	if err != nil || len(checked.Warnings) == 0 {
+		return err
+	}
+	return fault.New(fault.Conflict, strings.Join(checked.Warnings, "; ")).
+		WithHint(`choose another name, or let the agent serve what is registered: write resources: [{labels: {"*": "*"}}] below db_service ` +
+			`in its configuration file, and restart it`)
 }
 
 // askLine asks for a line; an empty answer means what stands in brackets.
@@ -212,12 +231,21 @@ func (add *dbAddition) describe() error {
 
 // register makes the database known to the hub.
 func (add *dbAddition) register(ctx context.Context) error {
-	if err := resource.Validate(add.db); err != nil {
+	request, err := add.request()
+	if err != nil {
 		return err
+	}
+	return add.put(ctx, request)
+}
+
+// request is what registers the database as it is known so far.
+func (add *dbAddition) request() (api.PutResourcesRequest, error) {
+	if err := resource.Validate(add.db); err != nil {
+		return api.PutResourcesRequest{}, err
 	}
 	body, err := json.Marshal(add.db)
 	if err != nil {
-		return fmt.Errorf("encode the database: %w", err)
+		return api.PutResourcesRequest{}, fmt.Errorf("encode the database: %w", err)
 	}
-	return add.put(ctx, api.PutResourcesRequest{Resources: []api.Resource{{Kind: resource.KindDatabase, Name: add.db.GetName(), Body: body}}})
+	return api.PutResourcesRequest{Resources: []api.Resource{{Kind: resource.KindDatabase, Name: add.db.GetName(), Body: body}}}, nil
 }

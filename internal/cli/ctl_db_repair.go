@@ -111,10 +111,13 @@ func (add *dbAddition) conclude(name string, findings []api.Finding) error {
 		return err
 	}
 	if slices.ContainsFunc(findings, func(f api.Finding) bool { return f.Severity == api.SeverityError }) {
+		if len(add.printed) > 0 {
+			add.say("hint", "the SQL above was not run; run it as superuser, or give --superuser and --apply")
+		}
 		add.say("hint", "when it is repaired, see: postern db doctor "+shellQuote(name))
 		return statusError(exitFailed)
 	}
-	add.say("hint", "people connect with: postern db connect "+shellQuote(name))
+	add.say("hint", "whom a role lets in, connects with: postern db connect --db-name=DBNAME "+shellQuote(name))
 	return nil
 }
 

@@ -52,6 +52,13 @@ func (s *Server) putResources(ctx context.Context, who caller, in api.PutResourc
 		changes = append(changes, s.change(who, r.GetKind(), r.GetName(), current))
 		unmet = append(unmet, warnSecondFactor(r)...)
 		out.Results = append(out.Results, api.PutResult{Kind: r.GetKind(), Name: r.GetName(), Created: current == 0})
+		if d, ok := r.(*resource.Database); ok && in.Check {
+			unmet = append(unmet, s.warnUnserved(d)...)
+		}
+	}
+	if in.Check {
+		out.Warnings = unmet
+		return out, nil
 	}
 	if err := s.commit(ctx, txn, changes...); fault.KindOf(err) == fault.Conflict {
 		return api.PutResourcesResponse{}, fault.Newf(fault.Conflict, "nothing was changed: somebody else changed one of these resources at the same moment").

@@ -27,9 +27,7 @@ func (s *Server) warningsAbout(results []api.PutResult) []string {
 		if !put(resource.KindDatabase, d.GetName()) {
 			continue
 		}
-		if why := s.agents.Unserved(d); why != "" {
-			texts = append(texts, fmt.Sprintf("db/%s: not served: %s", d.GetName(), why))
-		}
+		texts = append(texts, s.warnUnserved(d)...)
 	}
 	for _, r := range results {
 		if user, ok := view.User(r.Name); ok && r.Kind == resource.KindUser {
@@ -54,6 +52,15 @@ func warnSecondFactor(r resource.Resource) []string {
 		}
 	}
 	return nil
+}
+
+// warnUnserved reports why no agent serves a database, or would.
+func (s *Server) warnUnserved(d *resource.Database) []string {
+	why := s.agents.Unserved(d)
+	if why == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("db/%s: not served: %s", d.GetName(), why)}
 }
 
 // warnUser reports why a user cannot do what the record suggests.

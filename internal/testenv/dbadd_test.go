@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/cli"
+	"github.com/postern-db/postern/internal/resource"
 	"github.com/postern-db/postern/internal/testenv"
 )
 
@@ -127,4 +129,32 @@ func TestDBAddAsks(t *testing.T) {
 			t.Errorf("exit code %d\nout:\n%s\nerr:\n%s", code, &p.out, &p.err)
 		}
 	})
+}
+
+// TestDBAddThatNobodyServes: a database that no agent would serve is refused before
+// anything is done, with what helps.
+func TestDBAddThatNobodyServes(t *testing.T) {
+	t.Parallel()
+	env := testenv.Start(t, testenv.Options{HBA: "host all all 127.0.0.1/32 scram-sha-256"}) // serves what its file names only
+	env.Server.Exec(t, "SET password_encryption = 'scram-sha-256'; ALTER ROLE postgres PASSWORD 'super secret'")
+	for name, why := range map[string]string{
+		testenv.Database: "the configuration file has a database of this name",
+		"other":          "no matcher below db_service.resources",
+	} {
+		p := &person{t: t}
+		code := p.add(env, name, "--uri", env.Server.Addr(), "--admin=nobody", "--auth=password", "--superuser=postgres", "--apply")
+		if text := p.err.String(); code != 1 || !strings.Contains(text, why) || !strings.Contains(text, `resources: [{labels: {"*": "*"}}]`) {
+			t.Errorf("exit code %d\nout:\n%s\nerr:\n%s", code, &p.out, text)
+		}
+		if _, err := os.Stat(filepath.Join(env.DataDir, "passwords", name)); !os.IsNotExist(err) {
+			t.Errorf("a password was made up: %v", err)
+		}
+		list, err := api.ListResources().Call(t.Context(), env.Admin(), api.ListResourcesRequest{Kind: resource.KindDatabase})
+		if err != nil || len(list.Resources) != 0 {
+			t.Errorf("registered: %+v, %v", list.Resources, err)
+		}
+	}
+	if env.Account(t, "nobody").Exists {
+		t.Error("the admin user was made")
+	}
 }
