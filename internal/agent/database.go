@@ -158,7 +158,10 @@ func (d *database) dialTo(ctx context.Context, cfg pgwire.DialConfig, databaseUs
 	}
 	cfg.TLS = showing(cfg.TLS, cert)
 	conn, err := pgwire.Dial(ctx, cfg)
-	return conn, cert, err
+	if err != nil {
+		return nil, nil, d.certificateHint(err)
+	}
+	return conn, cert, nil
 }
 
 // dialSoon is dial, with the spare connection of the database user where there is

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -108,6 +109,25 @@ func (s *session) connectHint(err error) error {
 		hint = s.database.hbaHint(hbaAll)
 	}
 	return withHint(err, pg.Message, hint)
+}
+
+// certificateHint says what makes a server trusted whose certificate is not ours to
+// sign: that of a managed server, or of one that asks for passwords.
+func (d *database) certificateHint(err error) error {
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown || d.credentials.method == resource.AuthCertificate {
+		return err
+	}
+	hint := "Set tls.ca_cert of the database to the authority that signed it, or tls.trust_system_cert_pool if every system knows it."
+	switch {
+	case d.resource.CACert() != "":
+		hint = "The authority in tls.ca_cert of the database has not signed it. Put the right one there."
+	case d.resource.Type() == resource.TypeRDS:
+		hint = "The roots of Amazon RDS that Postern brings along have not signed it: those of GovCloud, China and new regions are not among them. " +
+			"Download the region's certificate bundle from Amazon, and put it into tls.ca_cert of the database."
+	}
+	f := *fault.Of(err)
+	f.Hint, f.Cause = hint, err
+	return &f
 }
 
 // lacksConnect reports whether a login was refused for want of the CONNECT

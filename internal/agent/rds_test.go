@@ -170,6 +170,36 @@ func TestRDSFaults(t *testing.T) {
 	}
 }
 
+// TestRDSUnknownRoots: a server whose certificate is of an authority that we do not
+// know, as in regions whose roots are not shipped. Signing it one, as for a server of
+// one's own, is not what helps.
+func TestRDSUnknownRoots(t *testing.T) {
+	t.Parallel()
+	stranger, err := pgtest.NewAuthority("somebody else")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := rdstest.Start(t)
+	right := fake.Config().Roots
+	cfg := fake.Config()
+	cfg.Roots = stranger.PEM()
+	env := testenv.Start(t, testenv.Options{Service: everything, AWS: cfg})
+	r := &rds{Env: env, fake: fake, front: fake.Front(t, env.Server, "eu-west-1")}
+	env.Server.Exec(t, "CREATE ROLE rds_iam", `GRANT rds_iam TO "teleport-admin" WITH ADMIN OPTION`)
+	with := func(name string, pem []byte) string {
+		return r.database(name, "eu-west-1", "  tls:\n    ca_cert: |\n      "+strings.ReplaceAll(strings.TrimSpace(string(pem)), "\n", "\n      "))
+	}
+	r.Apply(t, r.database("none", "eu-west-1", ""), with("wrong", stranger.PEM()), with("right", right))
+	alice := r.Hire(t, "alice", "keep", "reader")
+	for name, hint := range map[string]string{"none": "Download the region's certificate bundle", "wrong": "Put the right one there"} {
+		awaitServed(t, r.Env, name)
+		refusal{"57P03", "not signed by an authority we trust", hint}.check(t, alice.Refused(t, name, "postgres"))
+		one(t, doctor(t, r.Env, name), "error login", "not signed by an authority we trust", hint)
+	}
+	awaitServed(t, r.Env, "right")
+	testenv.Close(t, alice.Connect(t, "right", "postgres"))
+}
+
 // TestUserOutsideIAM: a database user that Postern did not make and that is not a
 // member of rds_iam gets to read what is missing.
 func TestUserOutsideIAM(t *testing.T) {
