@@ -100,3 +100,51 @@ func TestMovedToAnotherBundle(t *testing.T) {
 		release(t, l, provision.Deactivated)
 	})
 }
+
+// TestHandmadeGrantIsLost: a session reads what somebody granted to its bundle by hand, which another agent
+// takes away before anybody here has seen it.
+func TestHandmadeGrantIsLost(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		w.newSchema(t, "app", "CREATE TABLE t1 (n int)", "CREATE TABLE secret AS SELECT generate_series(1, 1000) AS n")
+		w.letGrant(t, "app")
+		want := w.bundleWant("some", give(func(o access.Object) []string {
+			if o.Name != "t1" {
+				return nil
+			}
+			return []string{"SELECT"}
+		}))
+		s, alice := w.agent(t), w.name("alice")
+		account := w.want(alice, provision.Keep, w.name("reader"))
+		account.Bundle = bundle(t, s, want).Role()
+		l := activate(t, s, account)
+		conn := w.login(t, l)
+		establish(t, l, conn.PgConn())
+		w.exec(t, "SET ROLE %s", w.admin)
+		w.exec(t, "GRANT SELECT ON app.secret TO %s", account.Bundle)
+		w.exec(t, "RESET ROLE")
+		mustExec(t, conn, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM app.secret")
+
+		var lost provision.Loss
+		other := w.agent(t, func(c *provision.Config) {
+			c.BundleNarrowed = func(role string, l provision.Loss) {
+				if role != account.Bundle {
+					t.Errorf("bundle %s has lost something", role)
+				}
+				lost = lost.And(l)
+			}
+		})
+		bundle(t, other, want)
+		mustExec(t, conn, "FETCH 1 FROM c")
+		if lingers, err := l.Lingers(t.Context(), lost); !lingers || err != nil {
+			t.Errorf("with a cursor: lingers %t, %v", lingers, err)
+		}
+		mustExec(t, conn, "ROLLBACK; BEGIN; SELECT * FROM app.t1")
+		if lingers, err := l.Lingers(t.Context(), lost); lingers || err != nil {
+			t.Errorf("without one: lingers %t, %v", lingers, err)
+		}
+		mustExec(t, conn, "COMMIT")
+		w.logout(t, conn)
+		release(t, l, provision.Deactivated)
+	})
+}

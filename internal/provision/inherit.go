@@ -77,22 +77,24 @@ func (b belonging) reference() string { return quote(b.Schema) + "." + quote(b.N
 // bequeath gives what the account owns in the database of the connection to the inheritor, if all of it is
 // harmless and the admin may; else it leaves everything as it is and notes why.
 func (r *release) bequeath(ctx context.Context, t *transaction, out *Outcome) error {
+	if out.NotMoved = r.unreached; out.NotMoved != "" {
+		return nil
+	}
 	var e estate
+	var owned []string
 	var b batch
 	b.params(rightsSQL, [][]byte{[]byte(r.user)}, func(res *pgconn.Result) error { return decodeJSON(res, &e) })
+	b.params(ownedSQL, [][]byte{[]byte(r.user)}, func(res *pgconn.Result) error { return decodeJSON(res, &owned) })
+	if err := b.run(ctx, t.conn); err != nil || len(owned) == 0 {
+		return err
+	}
+	if out.NotMoved = e.Inheritor.obstacle(e.Version, e.Superuser); out.NotMoved != "" {
+		return nil
+	}
+	b = batch{}
 	b.belongings(r.user, nil, &e.belongings)
 	if err := b.run(ctx, t.conn); err != nil {
 		return err
-	}
-	switch obstacle := e.Inheritor.obstacle(e.Version, e.Superuser); {
-	case r.unreached != "":
-		out.NotMoved = r.unreached
-		return nil
-	case len(e.belongings) == 0:
-		return nil
-	case obstacle != "":
-		out.NotMoved = obstacle
-		return nil
 	}
 	if out.NotMoved = unfit(e.belongings); out.NotMoved != "" {
 		return nil
