@@ -146,7 +146,7 @@ type move struct {
 const (
 	lockWait       = "5s" // for one table
 	lockTablesWait = "6s" // for all of them
-	moveWait       = "2s"
+	moveWait       = "4s" // for each of the other statements
 )
 
 // run returns why the objects were not moved; then the transaction is to be rolled back to
@@ -184,6 +184,7 @@ func (m *move) run(ctx context.Context) (why string, err error) {
 		m.add(&moved, "REVOKE "+quote(role)+" FROM CURRENT_USER"+m.returning())
 	}
 	moved.belongings(Inheritor, before, &after)
+	moved.exec("SET LOCAL statement_timeout = '"+statementTimeout+"'", nil)
 	if err := moved.run(ctx, m.conn); err != nil {
 		return refusedBy(err)
 	}

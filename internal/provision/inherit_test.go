@@ -266,7 +266,8 @@ func TestNoInheritor(t *testing.T) {
 // session gives away what is in its own, and the sweep what a crash has left, wherever it is.
 func TestObjectsInSeveralDatabases(t *testing.T) {
 	t.Parallel()
-	everywhereWithInheritor(t, func(t *testing.T, w *world) {
+	ownServer(t, limitedAdmin, func(t *testing.T, w *world) { // the sweep takes other tests' accounts too
+		w.withInheritor(t)
 		second := w.pg.Database(t)
 		other := *w
 		other.db, other.dba = second, w.pg.Superuser(t, second)
@@ -282,19 +283,21 @@ func TestObjectsInSeveralDatabases(t *testing.T) {
 			t.Errorf("kept because %q, moved (-want +got):\n%s", out.KeptBecause, diff)
 		}
 		w.check(t, "one database is left", alice, disabled())
+		other.exec(t, "GRANT USAGE ON SCHEMA public TO %s", alice) // on which it depends
 		swept := sweepOf(t, s, alice)
-		if swept.Result != provision.Dropped || len(swept.Moved) != 1 || w.owner(t, "public.first") != provision.Inheritor {
+		if swept.Result != provision.Deactivated || len(swept.Moved) != 1 || w.owner(t, "public.first") != provision.Inheritor {
 			t.Errorf("the sweep: %+v", swept)
 		}
+		other.exec(t, "REVOKE USAGE ON SCHEMA public FROM %s", alice)
+		if swept = sweepOf(t, w.agent(t), alice); swept.Result != provision.Dropped {
+			t.Errorf("the next sweep: %+v", swept)
+		}
 		// Where the admin does not get in, the account is disabled.
-		if w.admin == limitedAdmin {
-			fresh := w.agent(t)
-			l = activate(t, fresh, other.want(alice, provision.Reassign, w.name("writer")))
-			other.leave(t, l, "CREATE TABLE public.third (a int)")
-			other.exec(t, "REVOKE CONNECT ON DATABASE %s FROM PUBLIC", second)
-			if out := release(t, l, provision.Deactivated); !strings.Contains(out.NotMoved, "may not connect") {
-				t.Errorf("not moved because %q", out.NotMoved)
-			}
+		l = activate(t, w.agent(t), other.want(alice, provision.Reassign, w.name("writer")))
+		other.leave(t, l, "CREATE TABLE public.third (a int)")
+		other.exec(t, "REVOKE CONNECT ON DATABASE %s FROM PUBLIC", second)
+		if out := release(t, l, provision.Deactivated); !strings.Contains(out.NotMoved, "may not connect") {
+			t.Errorf("not moved because %q", out.NotMoved)
 		}
 	})
 }

@@ -117,6 +117,9 @@ const (
 	aloneStatement   = "postern_alone"
 )
 
+// statementTimeout bounds every statement of ours.
+const statementTimeout = "15s"
+
 // setupSQL pins what an admin connection depends on. The limits bound how long a
 // mishap can hold locks: nothing we do takes a tenth of them. The plan of
 // observeSQL does not depend on its parameters, and making it costs more than using it. It is
@@ -124,7 +127,7 @@ const (
 const setupSQL = `SELECT
   pg_catalog.set_config('search_path', 'pg_catalog', false),
   pg_catalog.set_config('lock_timeout', '5s', false),
-  pg_catalog.set_config('statement_timeout', '15s', false),
+  pg_catalog.set_config('statement_timeout', '` + statementTimeout + `', false),
   pg_catalog.set_config('idle_in_transaction_session_timeout', '15s', false),
   pg_catalog.set_config('jit', 'off', false), -- compiling costs more than any query of ours
   pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),

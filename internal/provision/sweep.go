@@ -160,7 +160,7 @@ func (s *Server) Sweep(ctx context.Context) ([]Outcome, error) {
 		}
 		group.Go(func() error {
 			out := s.sweepOne(ctx, database, account)
-			if out.Err != nil || out.Result == Dropped || account.Active && len(out.Statements) > 0 {
+			if out.Err != nil || out.Result == Dropped || len(out.Moved) > 0 || account.Active && len(out.Statements) > 0 {
 				mu.Lock()
 				defer mu.Unlock()
 				outcomes = append(outcomes, out)
