@@ -22,9 +22,11 @@ type transaction struct {
 	durable bool
 	// ahead, if set, are steps that are committed before anything else, in a transaction of their
 	// own but in the same round trip, unless a session of the account is there that has not ended.
-	// It does not wait for the disk: the commit that follows does.
-	ahead []statement
-	ended []uint32
+	// It does not wait for the disk, as the commit that follows does, unless aheadOnly says that
+	// there may be nothing left to write.
+	ahead     []statement
+	aheadOnly bool
+	ended     []uint32
 	// settle waits for the logins under way before anything is changed.
 	settle bool
 	// guard, if set, looks at what is found under the lock, before anything is
@@ -121,7 +123,9 @@ func (t *transaction) plan(have state) ([]statement, error) {
 func (t *transaction) begin(ctx context.Context, have state) (now state, err error) {
 	if len(t.ahead) > 0 {
 		t.next.exec(beginSQL, nil)
-		t.next.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+		if !t.aheadOnly {
+			t.next.exec("SET LOCAL synchronous_commit = "+t.s.activationCommit(), nil)
+		}
 		t.add(t.ahead[:1]) // the lock
 		t.next.alone(t.want.user, t.ended)
 		t.add(t.ahead[1:])

@@ -177,6 +177,7 @@ func (r *release) strip(ctx context.Context, conn *pgconn.PgConn, have state, ou
 	t := &transaction{conn: conn, want: target{user: r.user, after: r.mode}, settle: true, ended: r.ended}
 	if have.Account.Login {
 		t.ahead, _ = plan(have, r.target(false))
+		t.aheadOnly = r.mode == Keep && len(have.Account.Memberships) == 0
 	}
 	t.guard = func(now state) error {
 		switch {
