@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/postern-db/postern/internal/access"
 	"github.com/postern-db/postern/internal/fault"
@@ -135,14 +136,27 @@ func (s *session) settleLoss(ctx context.Context) {
 	s.settle(ctx, func() (bool, error) { return s.lease.Lingers(ctx, lost) })
 }
 
+// owedPause is the time until a session is tried to be given what PostgreSQL had no time for.
+const owedPause = 2 * time.Second
+
 // followPolicy rearranges the account while the session runs.
 func (s *session) followPolicy(ctx context.Context) {
+	var latest access.Decision
+	var owed <-chan time.Time // when to try again to give what could not be given
+	follow := func() {
+		owed = nil
+		if s.rearrange(ctx, latest) {
+			owed = time.After(owedPause)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case decision := <-s.offers:
-			s.rearrange(ctx, decision)
+		case latest = <-s.offers:
+			follow()
+		case <-owed:
+			follow()
 		case <-s.unsettled:
 			s.settleLoss(ctx)
 		}

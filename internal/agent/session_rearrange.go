@@ -28,8 +28,9 @@ const (
 
 // rearrange gives a running session what policy says now: more db roles, and the
 // bundle of other object permissions. What cannot be taken away in place ends the session; what
-// cannot be given is left out until the next one.
-func (s *session) rearrange(ctx context.Context, next access.Decision) {
+// cannot be given is left out until the next one. It reports whether PostgreSQL had no time for that, so
+// that it is to be tried again.
+func (s *session) rearrange(ctx context.Context, next access.Decision) (again bool) {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
@@ -43,22 +44,20 @@ func (s *session) rearrange(ctx context.Context, next access.Decision) {
 	roles, err := s.moveBundle(work, held, next)
 	switch {
 	case ctx.Err() != nil:
-		return
+		return false
 	case err != nil && narrows:
 		s.log.Info("object permissions taken away, those that are left follow", "error", fault.Chain(err))
-		if s.strip(ctx, held, former) {
-			s.rearrange(ctx, next)
-		}
-		return
+		return s.strip(ctx, held, former) && s.rearrange(ctx, next)
 	case err != nil:
 		s.log.Warn("session not given what policy adds", "error", fault.Chain(err))
-		return
+		return fault.KindOf(err) == fault.Unavailable
 	}
 	s.log.Info("session follows policy", "db_roles", roles, "bundle", roleOf(s.bundle), "narrowed", narrows)
 	s.hold(next.DatabaseRoles, roles, next.Permissions)
 	if narrows && former != roleOf(s.bundle) {
 		s.settleMove(ctx, former)
 	}
+	return false
 }
 
 // moves notes the bundles between which the account is moved; none when that is over.
