@@ -194,10 +194,13 @@ func (s *session) check() bool {
 
 // allowed reports whether policy gives exactly these rights. Object permissions
 // are shared by all sessions on the account, through whichever gateway, so that for a
-// moment they may be those of an older policy, by which one of them goes; see late.
+// moment they may be those of an older policy, by which one of them goes; see late. When
+// policy has changed they may be none: they are taken away first where
+// PostgreSQL has no time for those that are left.
 func (s *session) allowed(now rights) bool {
 	policies := s.p.since(s.mark)
-	okay := some(s.p.since(0), func(p policy) bool { return slices.Equal(now.privileges, p.privileges) })
+	okay := some(s.p.since(0), func(p policy) bool { return slices.Equal(now.privileges, p.privileges) }) ||
+		len(policies) > 1 && len(now.privileges) == 0
 	if s.chosen != nil {
 		okay = okay && slices.Equal(now.roles, s.chosen)
 	} else {
