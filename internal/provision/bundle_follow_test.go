@@ -148,7 +148,14 @@ func TestManyTablesAndAgents(t *testing.T) {
 		})
 	}
 	for i := range 10 {
-		w.exec(t, fmt.Sprintf("DROP TABLE app.t%d; CREATE TABLE app.n%d (n int)", i+1, i))
+		sql := fmt.Sprintf("DROP TABLE app.t%d; CREATE TABLE app.n%d (n int)", i+1, i)
+		_, err := w.dba.Exec(t.Context(), sql)
+		for pgCode(err) == "XX000" { // a GRANT on the table was faster: it takes no lock that would make us wait
+			_, err = w.dba.Exec(t.Context(), sql)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
 	}
 	if err := group.Wait(); err != nil {
 		t.Fatal(fault.Chain(err))
