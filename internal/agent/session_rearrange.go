@@ -145,15 +145,20 @@ func sameEntries(a, b []access.Permission) bool {
 
 // widens reports whether nobody who was given the old entries loses anything by
 // getting the new ones instead: all that allowed is still there, and nothing new denies.
+// Who was allowed nothing has nothing to lose.
 func widens(old, next []access.Permission) bool {
 	before, after := entrySet(old), entrySet(next)
+	allowed := false
 	for key, effect := range before {
-		if effect == access.EffectAllow && after[key] == "" {
+		if effect != access.EffectAllow {
+			continue
+		}
+		if allowed = true; after[key] == "" {
 			return false
 		}
 	}
 	for key, effect := range after {
-		if effect == access.EffectDeny && before[key] == "" {
+		if allowed && effect == access.EffectDeny && before[key] == "" {
 			return false
 		}
 	}
