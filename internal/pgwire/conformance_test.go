@@ -3,7 +3,6 @@ package pgwire
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -135,9 +134,6 @@ func rawThrough(t *testing.T, g *gateway) net.Conn {
 func transcript(t *testing.T, conn net.Conn, step int) []string {
 	t.Helper()
 	_ = conn.SetDeadline(time.Now().Add(testTimeout))
-	if c, ok := conn.(*ServerConn).Conn.(*tls.Conn); ok {
-		_ = c.NetConn().(interface{ SetNoDelay(bool) error }).SetNoDelay(true)
-	}
 	var all []string
 	for _, c := range conversations {
 		sent := make(chan struct{})
@@ -219,8 +215,8 @@ func TestFinishAfterClientWasCut(t *testing.T) {
 	if _, err := conn.Start(t.Context(), StartConfig{User: "cut_user", Database: "postgres"}); err != nil {
 		t.Fatal(err)
 	}
-	raw := conn.Conn.(*tls.Conn).NetConn()
-	_ = raw.(interface{ SetLinger(int) error }).SetLinger(0)
+	raw := tcpBelow(t, conn.Conn)
+	_ = raw.SetLinger(0)
 	raw.Close()
 	waitUntil(t, func() bool {
 		g.mu.Lock()

@@ -166,7 +166,7 @@ func (c *ServerConn) startTLS(ctx context.Context, raw net.Conn) error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Client(raw, cfg)
+	secured := tls.Client(BelowTLS(raw), cfg)
 	err = whileContext(ctx, raw, func() error {
 		if !c.cfg.Direct {
 			if err := requestTLS(raw); err != nil {

@@ -7,26 +7,54 @@ import (
 	"time"
 )
 
-// end is one of the two connections of a relay. Its read deadline has three
-// users, which end keeps apart: the limit of a session that is ending, a wake-up,
-// and reads that must not wait.
+// end is one of the two connections of a relay. It is read by one goroutine, which
+// waits in await: reads do not. The read deadline has two users, which end keeps apart:
+// the limit of a session that is ending, and a wake-up.
 type end struct {
-	net.Conn
-	buffered bool // TLS: a read may leave decrypted bytes behind
+	net.Conn         // TLS over in, or in itself
+	in       *intake // where bytes arrive
+	more     bool    // a read may find something that is not in in any more
+	searched bool    // TLS has nothing left of what it had read before the relay began
 
 	mu sync.Mutex
 	// All below is guarded by mu.
-	limit   time.Time // reads fail from then on; zero means never
-	woken   bool      // wake was called and not yet noticed
-	instant bool      // readBuffered is running
+	limit time.Time // reads fail from then on; zero means never
+	woken bool      // wake was called and not yet noticed
 }
 
 func newEnd(conn net.Conn) *end {
 	if c, ok := conn.(*ServerConn); ok {
 		conn = c.Conn
 	}
-	_, buffered := conn.(*tls.Conn)
-	return &end{Conn: conn, buffered: buffered}
+	if secured, ok := conn.(*tls.Conn); ok {
+		if in, ok := secured.NetConn().(*intake); ok {
+			return &end{Conn: conn, in: in, more: true}
+		}
+	}
+	in := &intake{Conn: conn, plain: true}
+	return &end{Conn: in, in: in, searched: true}
+}
+
+// await waits until there may be something to read. Its errors are time-outs: limitRead or wake.
+func (e *end) await() error {
+	if e.more {
+		return nil
+	}
+	return e.in.await()
+}
+
+// ready tells that there may be something to read now.
+func (e *end) ready() bool { return e.more || e.in.ready() }
+
+// read reads what is there. Nothing is no error.
+func (e *end) read(buf []byte) (int, error) {
+	n, err := e.Read(buf)
+	if err == errNothing { //nolint:errorlint // crypto/tls returns it unwrapped
+		e.more, e.searched = false, true
+		return n, nil
+	}
+	e.more = n == len(buf) || !e.searched
+	return n, err
 }
 
 // limitRead makes reads fail from t on. An earlier limit stays.
@@ -60,29 +88,10 @@ func (e *end) wasWoken() bool {
 // rearm sets the deadline that holds now. e.mu is held.
 func (e *end) rearm() {
 	deadline := e.limit
-	if e.woken || e.instant {
+	if e.woken {
 		deadline = past
 	}
 	_ = e.SetReadDeadline(deadline)
-}
-
-// readBuffered reads what is already decrypted and never waits. A deadline that
-// has passed keeps crypto/tls from reading the socket, and leaves it usable.
-func (e *end) readBuffered(buf []byte) (int, error) {
-	e.setInstant(true)
-	n, err := e.Read(buf)
-	e.setInstant(false)
-	if isTimeout(err) {
-		err = nil
-	}
-	return n, err
-}
-
-func (e *end) setInstant(instant bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.instant = instant
-	e.rearm()
 }
 
 func (e *end) closeWrite() error { return closeWrite(e.Conn) }

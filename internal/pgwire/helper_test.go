@@ -121,11 +121,26 @@ func netPair(tb testing.TB, network, address string) (net.Conn, net.Conn) {
 	return guard(tb, newSocket(a), newSocket(b))
 }
 
+// tcpBelow returns what conn is made of at the bottom.
+func tcpBelow(tb testing.TB, conn net.Conn) *net.TCPConn {
+	tb.Helper()
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			tb.Fatalf("no TCP below %T", conn)
+		}
+	}
+}
+
 func tlsPair(tb testing.TB) (net.Conn, net.Conn) {
 	tb.Helper()
 	a, b := tcpPair(tb)
 	serverConfig, clientConfig := testTLS()
-	client, server := tls.Client(a, clientConfig), tls.Server(b, serverConfig)
+	client, server := tls.Client(BelowTLS(a), clientConfig), tls.Server(BelowTLS(b), serverConfig)
 	done := make(chan error, 1)
 	go func() { done <- client.HandshakeContext(context.Background()) }()
 	if err := server.HandshakeContext(context.Background()); err != nil {

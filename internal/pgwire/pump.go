@@ -3,21 +3,14 @@ package pgwire
 import (
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const (
-	// smallBuffer is what a direction holds while it waits. Most requests and
-	// answers fit.
-	smallBuffer = 512
-	// largeBuffer is taken from a pool while a frame is under way. Larger ones gain
-	// nothing: a TLS record holds 16 KiB.
-	largeBuffer = 32 << 10
-)
-
-var largePool = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+// worthMore is how much a read must have brought to be worth another one before it is
+// sent on. A read returns one TLS record at most, PostgreSQL's have 8 KiB; fewer and
+// larger ones are cheaper.
+const worthMore = 512
 
 // pump is one direction of a relay.
 type pump struct {
@@ -28,7 +21,6 @@ type pump struct {
 	active *atomic.Int64 // when src last sent something; nil: nobody wants to know
 	bytes  atomic.Int64
 	frames atomic.Int64
-	small  [smallBuffer]byte
 }
 
 // pumpError tells which part of a pump failed. Exactly one field is set.
@@ -38,78 +30,78 @@ type pumpError struct{ read, write, scan error }
 func (p *pump) run() *pumpError {
 	defer p.scan.release()
 	for {
-		n, err := p.read(p.small[:])
-		if err != nil {
+		if err := p.wait(); err != nil {
 			return err
 		}
-		full := n == len(p.small)
-		if !full || !p.src.buffered {
-			if err := p.forward(p.small[:n]); err != nil {
-				return err
-			}
-			if p.scan.atBoundary() {
-				continue
-			}
-			n = 0
-		}
-		if err := p.burst(n); err != nil {
+		if err := p.burst(); err != nil {
 			return err
 		}
 	}
 }
 
-// burst moves what has begun with the first n bytes in the small buffer, up to the
-// next read that ends at a frame boundary. Those bytes were not sent on yet.
-func (p *pump) burst(n int) *pumpError {
+// wait returns when there may be something to read. Woken up, it writes our own
+// messages first.
+func (p *pump) wait() *pumpError {
+	for {
+		err := p.src.await()
+		if err == nil {
+			return nil
+		}
+		if err := p.interrupted(err); err != nil {
+			return err
+		}
+	}
+}
+
+// interrupted returns why the direction ends after an error of src, or nil when it was
+// only woken up. The source may have ended because of what waits to be written: the
+// server's end can overtake the wake-up.
+func (p *pump) interrupted(err error) *pumpError {
+	woken := isTimeout(err) && p.src.wasWoken()
+	if err := p.inject(); err != nil {
+		return err
+	}
+	if woken {
+		return nil
+	}
+	return &pumpError{read: err}
+}
+
+// burst moves what has arrived, and more until the stream stands between two frames.
+func (p *pump) burst() *pumpError {
 	large := largePool.Get().(*[largeBuffer]byte)
 	defer largePool.Put(large)
-	copy(large[:], p.small[:n])
 	for {
-		var ended error
-		if p.src.buffered && n >= smallBuffer {
-			// A read returns one TLS record at most, PostgreSQL's have 8 KiB. What follows
-			// and is here already goes on with it: fewer and larger records are cheaper.
-			var more int
-			more, ended = p.src.readBuffered(large[n:])
-			n += more
-		}
+		n, failed := p.fill(large[:])
 		if err := p.forward(large[:n]); err != nil {
 			return err
 		}
-		if ended != nil {
-			return &pumpError{read: ended}
+		if failed != nil {
+			if err := p.interrupted(failed); err != nil {
+				return err
+			}
+		}
+		if p.src.ready() {
+			continue
 		}
 		if p.scan.atBoundary() {
 			return nil
 		}
-		var err *pumpError
-		if n, err = p.read(large[:]); err != nil {
+		if err := p.wait(); err != nil {
 			return err
 		}
 	}
 }
 
-// read returns at least one byte. Woken up, it writes our own messages first.
-func (p *pump) read(buf []byte) (int, *pumpError) {
+// fill reads what has arrived, as much as buf holds.
+func (p *pump) fill(buf []byte) (n int, err error) {
 	for {
-		n, err := p.src.Read(buf)
-		if n > 0 {
-			if p.active != nil {
+		m, err := p.src.read(buf[n:])
+		if n += m; err != nil || n < worthMore || n == len(buf) || !p.src.ready() {
+			if n > 0 && p.active != nil {
 				p.active.Store(time.Now().UnixNano())
 			}
-			return n, nil
-		}
-		if err == nil {
-			continue
-		}
-		// The source may have ended because of what waits to be written: the server's
-		// end can overtake the wake-up.
-		woken := isTimeout(err) && p.src.wasWoken()
-		if perr := p.inject(); perr != nil {
-			return 0, perr
-		}
-		if !woken {
-			return 0, &pumpError{read: err}
+			return n, err
 		}
 	}
 }
@@ -133,6 +125,9 @@ func (p *pump) inject() *pumpError {
 // forward scans data and sends it on. A frame boundary inside it is used for
 // messages of ours that wait for one.
 func (p *pump) forward(data []byte) *pumpError {
+	if len(data) == 0 {
+		return nil
+	}
 	if p.scan.dir == ToServer && p.relay.stopped.Load() {
 		// crypto/tls hands out what it has decrypted even when the deadline has passed.
 		return &pumpError{read: os.ErrDeadlineExceeded}

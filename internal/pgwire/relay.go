@@ -28,6 +28,7 @@ const (
 
 // RelayConfig says what to relay.
 type RelayConfig struct {
+	// The connections: TLS made on [BelowTLS], or none. Others work, and need more memory.
 	Client net.Conn // just after [AppendWelcome] was written
 	Server net.Conn // a [ServerConn] just after Start
 	// Observe is shown the frames that it asks for; nil shows nothing.
@@ -117,19 +118,35 @@ func NewRelay(cfg RelayConfig) *Relay {
 // both connections; the caller ends them with [ServerConn.Finish] and
 // [CloseClient]. Call it once.
 func (r *Relay) Run(ctx context.Context) Result {
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		r.Terminate(causeError(ctx))
-	})
+	release := r.endWith(ctx)
+	r.client.in.poll()
+	r.server.in.poll()
 	var client sync.WaitGroup
 	client.Go(func() { r.clientEnded(r.toServer.run()) })
 	r.serverEnded(r.toClient.run())
 	client.Wait()
-	if !stop() {
-		<-interrupted
-	}
+	r.client.in.block()
+	r.server.in.block()
+	release()
 	_ = r.server.closeWrite()
+	return r.result()
+}
+
+// endWith terminates the session when ctx ends, until release is called.
+func (r *Relay) endWith(ctx context.Context) (release func()) {
+	terminated := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(terminated)
+		r.Terminate(causeError(ctx))
+	})
+	return func() {
+		if !stop() {
+			<-terminated
+		}
+	}
+}
+
+func (r *Relay) result() Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Result{

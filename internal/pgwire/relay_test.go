@@ -100,7 +100,7 @@ func TestRelayPassesEverything(t *testing.T) {
 			requests := [][]byte{
 				msg('Q', "select 1\x00"), msg('S', ""), msg('!', "from the future"), msg('d', string(make([]byte, 100_000))),
 				bytes.Join([][]byte{msg('P', "\x00select $1\x00\x00\x00"), msg('B', "\x00\x00\x00\x00\x00\x00\x00\x00"), msg('E', "\x00\x00\x00\x00\x00"), msg('S', "")}, nil),
-				msg('d', string(make([]byte, smallBuffer-headerSize))), msg('d', string(make([]byte, smallBuffer))),
+				msg('d', string(make([]byte, worthMore-headerSize))), msg('d', string(make([]byte, worthMore))),
 			}
 			answers := [][]byte{
 				msg('T', "row"), msg('D', string(make([]byte, 70_000))), msg('1', ""), msg('Z', "I"), msg('~', ""),
@@ -179,7 +179,7 @@ func TestRelayDelaysNothing(t *testing.T) {
 		t.Run(tr.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, tr.pair, RelayConfig{})
-			for _, size := range []int{5, 6, smallBuffer - 1, smallBuffer, smallBuffer + 1, 2 * smallBuffer, largeBuffer - 1, largeBuffer, largeBuffer + 1, 100_000} {
+			for _, size := range []int{5, 6, worthMore - 1, worthMore, worthMore + 1, 2 * worthMore, largeBuffer - 1, largeBuffer, largeBuffer + 1, 100_000} {
 				frame := msg('d', string(make([]byte, size-headerSize)))
 				go r.send(r.client, frame)
 				r.expect(r.server, frame)
@@ -238,7 +238,7 @@ func TestRelayEndsWhenClientIsCut(t *testing.T) {
 	if _, err := client.Write(header('Q', 100)); err != nil {
 		t.Fatal(err)
 	}
-	_ = client.(interface{ SetLinger(int) error }).SetLinger(0)
+	_ = tcpBelow(t, client).SetLinger(0)
 	client.Close()
 	res := <-done
 	if res.By != ByClient || res.Err == nil {

@@ -9,7 +9,8 @@ import (
 	"unsafe"
 )
 
-// socket is a TCP connection that reads and writes without telling the scheduler.
+// socket is a connection of the kernel's that reads and writes without telling the
+// scheduler.
 //
 // Go tells its scheduler of every system call, since it might block. What lasts longer
 // than 20 µs loses its processor to another thread, and to watch for that a thread of
@@ -22,23 +23,36 @@ import (
 // know of their system calls. Where one would have to wait, its goroutine waits in Go's
 // poller as always. Deadlines and Close work as always, too.
 type socket struct {
-	*net.TCPConn
+	stream
 	raw         syscall.RawConn
 	read, write transfer
 }
 
-// newSocket returns conn as a socket if it is a TCP connection.
+// stream is a [net.TCPConn] or a [net.UnixConn].
+type stream interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// newSocket returns conn as a socket if it is a connection of the kernel's.
 func newSocket(conn net.Conn) net.Conn {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	var opened stream
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		opened = c
+	case *net.UnixConn:
+		opened = c
+	default:
 		return conn
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := opened.SyscallConn()
 	if err != nil {
 		return conn
 	}
-	s := &socket{TCPConn: tcp, raw: raw}
+	s := &socket{stream: opened, raw: raw}
 	s.read.try = func(fd uintptr) bool { return s.read.call(syscall.SYS_READ, fd) }
+	s.read.tryFresh = func(fd uintptr) bool { return s.read.callFresh(fd) }
 	s.write.try = func(fd uintptr) bool { return s.write.call(syscall.SYS_WRITE, fd) }
 	return s
 }
@@ -48,10 +62,12 @@ func newSocket(conn net.Conn) net.Conn {
 type transfer struct {
 	mu sync.Mutex
 	// All below is guarded by mu.
-	try   func(fd uintptr) bool // call, bound
-	data  []byte                // not empty
-	n     int
-	errno syscall.Errno
+	try      func(fd uintptr) bool // call, bound
+	tryFresh func(fd uintptr) bool // callFresh, bound; nil for writing
+	data     []byte                // not empty
+	fresh    *[largeBuffer]byte    // what callFresh has read into
+	n        int
+	errno    syscall.Errno
 }
 
 // call makes a system call with t.data. It reports false when that would have to wait.
@@ -68,6 +84,20 @@ func (t *transfer) call(number, fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// callFresh reads into a buffer that it takes for that. While it would have to wait,
+// it holds none.
+func (t *transfer) callFresh(fd uintptr) bool {
+	buf := largePool.Get().(*[largeBuffer]byte)
+	t.begin(buf[:])
+	done := t.call(syscall.SYS_READ, fd)
+	if t.n > 0 {
+		t.fresh = buf
+	} else {
+		largePool.Put(buf)
+	}
+	return done
 }
 
 // begin is called before the transfer of data, end after it.
@@ -89,7 +119,26 @@ func (s *socket) Read(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin(p)
-	n, err := t.end(s.raw.Read(t.try))
+	return s.hasRead(t.end(s.raw.Read(t.try)))
+}
+
+// NetConn returns the connection that s makes use of.
+func (s *socket) NetConn() net.Conn { return s.stream }
+
+// readFresh implements [waiter].
+func (s *socket) readFresh() (*[largeBuffer]byte, int, error) {
+	t := &s.read
+	t.mu.Lock()
+	n, err := t.end(s.raw.Read(t.tryFresh))
+	buf := t.fresh
+	t.fresh = nil
+	t.mu.Unlock()
+	n, err = s.hasRead(n, err)
+	return buf, n, err
+}
+
+// hasRead returns what a read returns.
+func (s *socket) hasRead(n int, err error) (int, error) {
 	switch {
 	case err != nil:
 		return 0, s.failed("read", err)
@@ -115,10 +164,10 @@ func (s *socket) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// failed returns an error as that of a [net.TCPConn].
+// failed returns an error as those of package net.
 func (s *socket) failed(op string, err error) error {
 	if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // just made by end
-		return &net.OpError{Op: op, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
+		return &net.OpError{Op: op, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
 	}
 	if e, ok := err.(*net.OpError); ok { //nolint:errorlint // as package net returns it
 		e.Op = op // not "raw-read"

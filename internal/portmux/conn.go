@@ -35,6 +35,17 @@ func (c *muxConn) replay(p []byte) int {
 	return n
 }
 
+// NetConn returns the connection below, or nil while something of it was peeked and
+// not read again.
+func (c *muxConn) NetConn() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.peeked) > 0 {
+		return nil
+	}
+	return c.Conn
+}
+
 // RemoteAddr returns the address of the client.
 func (c *muxConn) RemoteAddr() net.Addr {
 	if c.remote != nil {
