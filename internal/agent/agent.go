@@ -172,6 +172,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, ready func()) error
 }
 
 func (s *Server) accept(ctx, background context.Context, ln net.Listener) error {
+	clients := s.tlsConfig(background)
 	for {
 		conn, err := ln.Accept()
 		if ctx.Err() != nil {
@@ -183,7 +184,7 @@ func (s *Server) accept(ctx, background context.Context, ln net.Listener) error 
 		if err != nil {
 			return fmt.Errorf("accept database connections: %w", err)
 		}
-		s.running.Go(func() { s.handle(ctx, background, conn) })
+		s.running.Go(func() { s.handle(ctx, background, conn, clients) })
 	}
 }
 

@@ -64,60 +64,63 @@ type session struct {
 	offers    chan access.Decision // what policy says now, where it gives something else; holds one
 	unsettled chan struct{}        // asks whether the session holds on to what its bundle has lost; holds one
 
-	limitsChanged chan struct{} // holds one value when limits is new
-
-	mu     sync.Mutex // guards the fields below
-	limits access.Limits
-	held   *holding       // what the session was given; nil before it was
-	lost   provision.Loss // what its bundles hold no longer, and nobody has looked into yet
-	moving []string       // bundles between which its account is being moved
-	ending *pgwire.Error
-	stop   context.CancelCauseFunc // ends the steps; nil before they begin
+	mu      sync.Mutex // guards the fields below
+	limits  access.Limits
+	limiter *limitWatch    // ends the session by limits; nil before the client is relayed
+	held    *holding       // what the session was given; nil before it was
+	lost    provision.Loss // what its bundles hold no longer, and nobody has looked into yet
+	moving  []string       // bundles between which its account is being moved
+	ending  *pgwire.Error
+	stop    context.CancelCauseFunc // ends the steps; nil before they begin
 }
 
 // handle serves one connection, TLS not yet begun, until it is over. It is admitted
 // while serving lasts; a session ends in its own way after that.
-func (s *Server) handle(serving, ctx context.Context, raw net.Conn) {
+func (s *Server) handle(serving, ctx context.Context, raw net.Conn, cfg *tls.Config) {
 	if hello, ok := portmux.HelloOf(raw); ok && !hello.Kind.TLS() {
 		s.handlePlain(ctx, raw)
 		return
 	}
-	conn := tls.Server(raw, s.tlsConfig(ctx))
-	defer conn.Close()
+	s.newSession(tls.Server(pgwire.BelowTLS(raw), cfg)).run(serving, ctx)
+}
+
+func (s *Server) newSession(conn *tls.Conn) *session {
 	sess := &session{
 		agent: s, id: newID(), conn: conn, accepted: time.Now(),
-		offers: make(chan access.Decision, 1), unsettled: make(chan struct{}, 1), limitsChanged: make(chan struct{}, 1),
+		offers: make(chan access.Decision, 1), unsettled: make(chan struct{}, 1),
 	}
-	sess.log = s.log.With("session", sess.id, "addr", raw.RemoteAddr().String())
-	sess.run(serving, ctx)
+	sess.log = s.log.With("session", sess.id, "addr", conn.RemoteAddr().String())
+	return sess
 }
 
 // run is the life of a session. Whatever was begun is finished, in whatever step
 // it went wrong.
 func (s *session) run(serving, ctx context.Context) {
-	err := s.guard(func() error {
-		return s.agent.metrics.step("admit", func() error { return s.admit(serving, ctx) })
-	})
-	if err == nil && s.startup == nil {
-		return // a cancel request, which is done
-	}
-	if err == nil && !s.agent.enter(s) {
+	err := s.agent.metrics.step("admit", func() error { return s.admit(serving, ctx) })
+	if err == nil && s.startup != nil && !s.agent.enter(s) {
 		err = endShutdown()
 	}
-	if err != nil {
+	if err != nil || s.startup == nil { // nil: a cancel request, which is done
 		s.refuse(err)
+		_ = s.conn.Close()
 		return
 	}
-	defer s.agent.leave(s)
 	s.agent.refresh(ctx)
 	steps, stop := s.untilEnded(ctx)
-	defer stop()
-	err = s.guard(func() error { return s.steps(steps) })
-	_ = s.agent.metrics.step("finish", func() error { s.finish(ctx, err); return nil })
+	if err := s.open(steps); err != nil {
+		s.close(ctx, stop, err)
+		return
+	}
+	// From here on it waits for nearly all of the time, and does so on a stack that has
+	// not grown with TLS and all else before.
+	s.agent.running.Go(func() {
+		s.close(ctx, stop, s.forward(steps))
+	})
 }
 
-// steps are the four steps between admission and the end.
-func (s *session) steps(ctx context.Context) error {
+// open is the three steps after admission.
+func (s *session) open(ctx context.Context) (err error) {
+	defer s.recovered(&err)
 	measured := s.agent.metrics.step
 	if err := measured("authorize", func() error { return s.authorize(ctx) }); err != nil {
 		return err
@@ -128,21 +131,24 @@ func (s *session) steps(ctx context.Context) error {
 		ahead.discard()
 		return err
 	}
-	if err := measured("connect", func() error { return s.connect(ctx, ahead) }); err != nil {
-		return err
-	}
-	return s.forward(ctx)
+	return measured("connect", func() error { return s.connect(ctx, ahead) })
 }
 
-// guard turns a panic, which is a bug of ours, into the end of this session only.
-func (s *session) guard(step func() error) (err error) {
-	defer func() {
-		if bug := recover(); bug != nil {
-			s.log.Error("session panicked", "panic", fmt.Sprint(bug), "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", bug)
-		}
-	}()
-	return step()
+// close is the last step. err is how the steps before it ended.
+func (s *session) close(ctx context.Context, stop func(), err error) {
+	defer s.conn.Close()
+	defer s.agent.leave(s)
+	defer stop()
+	_ = s.agent.metrics.step("finish", func() error { s.finish(ctx, err); return nil })
+}
+
+// recovered turns a panic, which is a bug of ours, into the end of this session only.
+// The steps defer it.
+func (s *session) recovered(err *error) {
+	if bug := recover(); bug != nil {
+		s.log.Error("session panicked", "panic", fmt.Sprint(bug), "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", bug)
+	}
 }
 
 // end asks the session to end, with the error that the client is to read. The

@@ -32,7 +32,8 @@ const (
 // admit finishes TLS, verifies the user certificate and reads the start-up
 // message. A cancel request is served here and leaves s.startup nil. When serving
 // ends, nobody is waited for who has not said yet who it is.
-func (s *session) admit(serving, ctx context.Context) error {
+func (s *session) admit(serving, ctx context.Context) (err error) {
+	defer s.recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, s.agent.cfg.AdmitTimeout)
 	defer cancel()
 	if err := s.conn.SetDeadline(time.Now().Add(s.agent.cfg.AdmitTimeout)); err != nil {

@@ -9,25 +9,43 @@ import (
 )
 
 // forward relays until the session ends, for whatever reason.
-func (s *session) forward(ctx context.Context) error {
-	observe, err := s.observe(ctx)
+func (s *session) forward(ctx context.Context) (err error) {
+	defer s.recovered(&err)
+	relay, err := s.newRelay(ctx)
 	if err != nil {
 		return err
 	}
-	relay := pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: observe})
-	ctx, stop := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() { s.watchLimits(ctx, relay) })
+	unwatch := s.watch(ctx, relay)
+	result := relay.Run(ctx)
+	unwatch()
+	return whyEnded(result)
+}
+
+// watch follows what may end or change the session meanwhile, until stop is called.
+func (s *session) watch(ctx context.Context, relay *pgwire.Relay) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
 	if s.lease != nil {
-		watch.Go(func() { s.followPolicy(ctx) })
+		following.Go(func() { s.followPolicy(ctx) })
 	}
 	if s.anchor != nil {
-		watch.Go(func() { s.watchAnchor(ctx) })
+		following.Go(func() { s.watchAnchor(ctx) })
 	}
-	result := relay.Run(ctx)
-	stop()
-	watch.Wait()
-	return whyEnded(result)
+	stopLimits := s.watchLimits(relay)
+	return func() {
+		stopLimits()
+		cancel()
+		following.Wait()
+	}
+}
+
+// newRelay returns what carries the session, with statements put on record as policy wants.
+func (s *session) newRelay(ctx context.Context) (*pgwire.Relay, error) {
+	observe, err := s.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: observe}), nil
 }
 
 // whyEnded returns nil for a session that ended with a goodbye of its client. On a

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -22,16 +21,13 @@ type watched struct {
 	last   time.Time     // guarded by mu
 	said   []string      // guarded by mu
 
-	changed chan struct{}
-	stop    context.CancelFunc
-	done    chan struct{}
+	watch *limitWatch
+	done  chan struct{} // closed when the session is ended
 }
 
 func watch(t *testing.T, limits access.Limits, loginEnds time.Duration) *watched {
 	t.Helper()
-	w := &watched{start: time.Now(), last: time.Now(), limits: limits, changed: make(chan struct{}, 1), done: make(chan struct{})}
-	ctx, stop := context.WithCancel(t.Context())
-	w.stop = stop
+	w := &watched{start: time.Now(), last: time.Now(), limits: limits, done: make(chan struct{})}
 	say := func(e *pgwire.Error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -51,13 +47,14 @@ func watch(t *testing.T, limits access.Limits, loginEnds time.Duration) *watched
 		defer w.mu.Unlock()
 		return w.last
 	}
-	go func() {
-		defer close(w.done)
-		limitWatch{
-			now: time.Now, started: w.start, loginEnd: w.start.Add(loginEnds), lastClient: lastClient,
-			limits: get, changed: w.changed, notice: say, end: say,
-		}.run(ctx)
-	}()
+	w.watch = &limitWatch{
+		now: time.Now, started: w.start, loginEnd: w.start.Add(loginEnds), lastClient: lastClient, limits: get, notice: say,
+		end: func(e *pgwire.Error) {
+			say(e)
+			close(w.done)
+		},
+	}
+	w.watch.look()
 	return w
 }
 
@@ -67,10 +64,7 @@ func (w *watched) after(d time.Duration, do func()) {
 	w.mu.Lock()
 	do()
 	w.mu.Unlock()
-	select {
-	case w.changed <- struct{}{}:
-	default:
-	}
+	w.watch.look()
 }
 
 // TestLimitsOfASession tells what a session is told, and when.
@@ -188,8 +182,8 @@ func TestLimitsLetASessionEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, access.Limits{MaxSessionTTL: time.Hour}, time.Hour)
-		w.after(30*time.Minute, w.stop)
-		<-w.done
+		w.after(30*time.Minute, w.watch.stop)
+		time.Sleep(24 * time.Hour)
 		if len(w.said) > 0 {
 			t.Errorf("said %v", w.said)
 		}
