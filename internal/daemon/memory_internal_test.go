@@ -30,7 +30,7 @@ func TestRest(t *testing.T) {
 
 func TestGCPercent(t *testing.T) {
 	t.Parallel()
-	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 16 << 20: 400, 32 << 20: 200, 64 << 20: 100, 128 << 20: 50, 1 << 30: 50} {
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 16 << 20: 200, 32 << 20: 100, 64 << 20: 50, 128 << 20: 25, 1 << 30: 25} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d MiB: got %d, want %d", live>>20, got, want)
 		}
