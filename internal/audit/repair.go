@@ -14,10 +14,11 @@ import (
 
 // tail is the end of an existing log, ready to be continued.
 type tail struct {
-	file *os.File // the last segment, or nil when there is none
-	size int64    // of file
-	day  string   // of the last line
-	last link     // the last line
+	file   *os.File // the last segment, or nil when there is none
+	size   int64    // of file
+	cached int64    // what stands before this the kernel was told to forget
+	day    string   // of the last line
+	last   link     // the last line
 }
 
 // openTail finds the end of the log in dir, repairs it if a crash or somebody

@@ -14,6 +14,12 @@ const syncAfter = 50 * time.Millisecond
 // costs about as much as ten events do, most of it for waking a thread.
 const writePause = 5 * time.Millisecond
 
+// keepCached is how much of the end of a segment stays in the kernel's cache, for
+// those who follow the log. The rest goes once it is durable, in pieces of this size.
+// The memory then serves for what is written next, which matters: to touch memory for
+// the first time costs several times what copying a line into it does.
+const keepCached = 8 << 20
+
 // run is the goroutine that writes. It takes whatever is queued; what arrives
 // during an fsync waits together and shares the next one.
 func (l *Log) run() {
@@ -127,14 +133,25 @@ func (w *writer) sync() error {
 	if w.tail.file == nil {
 		return nil
 	}
-	return w.tail.file.Sync()
+	if err := w.tail.file.Sync(); err != nil {
+		return err
+	}
+	if old := w.tail.size - keepCached - w.tail.cached; old >= keepCached {
+		forget(w.tail.file, w.tail.cached, old)
+		w.tail.cached += old
+	}
+	return nil
 }
 
 // rotate begins a new segment. The old one is durable before the new one exists,
 // so only the last segment can ever be torn.
 func (w *writer) rotate(today string) error {
 	if w.tail.file != nil {
-		if err := errors.Join(w.flush(), w.sync(), w.tail.file.Close()); err != nil {
+		if err := errors.Join(w.flush(), w.sync()); err != nil {
+			return err
+		}
+		forget(w.tail.file, 0, 0) // from the beginning: where two pieces meet a page may have stayed
+		if err := w.tail.file.Close(); err != nil {
 			return err
 		}
 	}
@@ -142,7 +159,7 @@ func (w *writer) rotate(today string) error {
 	if err != nil {
 		return err
 	}
-	w.tail.file, w.tail.size, w.tail.day = file, 0, today
+	w.tail.file, w.tail.size, w.tail.cached, w.tail.day = file, 0, 0, today
 	return nil
 }
 
