@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // The chain. A line is a JSON object whose last three fields are
@@ -35,21 +36,26 @@ const (
 	chainSize = len(seqField) + 20 + len(prevField) + hexSize + 1 + hashSuffix
 )
 
-// appendLine appends object as the line after l to b, with line end, and returns
-// the new end of the chain.
-func (l link) appendLine(b, object []byte) ([]byte, link) {
-	next := link{seq: l.seq + 1}
-	start := len(b)
+// unsealed is the end of a line that the chain has not reached yet.
+var unsealed = prevField + strings.Repeat("0", hexSize) + `"` + hashField + strings.Repeat("0", hexSize) + "\"}\n"
+
+// appendUnsealed appends object as the line with number seq to b. Hashes are missing:
+// seal writes them where they belong, so that nothing has to be copied for them.
+func appendUnsealed(b, object []byte, seq uint64) []byte {
 	b = append(b, object[:len(object)-1]...)
 	b = append(b, seqField...)
-	b = strconv.AppendUint(b, next.seq, 10)
-	b = append(b, prevField...)
-	b = hex.AppendEncode(b, l.hash[:])
-	b = append(b, '"')
-	next.hash = sha256.Sum256(b[start:])
-	b = append(b, hashField...)
-	b = hex.AppendEncode(b, next.hash[:])
-	return append(b, '"', '}', '\n'), next
+	b = strconv.AppendUint(b, seq, 10)
+	return append(b, unsealed...)
+}
+
+// seal makes an unsealed line the one after l, whose number it must have, and returns
+// the new end of the chain.
+func (l link) seal(line []byte) link {
+	cut := len(line) - len("\n") - hashSuffix
+	hex.Encode(line[cut-len(`"`)-hexSize:], l.hash[:])
+	next := link{seq: l.seq + 1, hash: sha256.Sum256(line[:cut])}
+	hex.Encode(line[cut+len(hashField):], next.hash[:])
+	return next
 }
 
 var errNotALine = errors.New("not a line of an audit log")

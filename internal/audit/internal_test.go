@@ -73,7 +73,7 @@ func TestCloseReportsThatTheLastEventsAreLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.mu.Lock() // the writer cannot take the event before Close does
-	l.next.objects, l.next.ends = []byte("{}"), []int{2}
+	l.next.add([]byte("{}"), 2)
 	l.mu.Unlock()
 	if err := l.writer.tail.file.Close(); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestCloseReportsThatTheLastEventsAreLost(t *testing.T) {
 func TestFullQueueBlocks(t *testing.T) {
 	t.Parallel()
 	for name, fill := range map[string]func(*batch){
-		"bytes":  func(b *batch) { b.objects, b.ends = make([]byte, maxQueuedBytes), []int{maxQueuedBytes} },
+		"bytes":  func(b *batch) { b.lines, b.ends = make([]byte, maxQueuedBytes), []int{maxQueuedBytes} },
 		"events": func(b *batch) { b.ends = make([]int, maxQueuedEvents) },
 	} {
 		l := &Log{next: newBatch(nil)}
@@ -115,9 +115,16 @@ func TestFullQueueBlocks(t *testing.T) {
 	l.mu.Unlock()
 }
 
+// appendLine appends object as the line after l.
+func appendLine(b []byte, l link, object string) ([]byte, link) {
+	at := len(b)
+	b = appendUnsealed(b, []byte(object), l.seq+1)
+	return b, l.seal(b[at:])
+}
+
 func TestParseLine(t *testing.T) {
 	t.Parallel()
-	line, want := link{seq: 41, hash: [32]byte{1}}.appendLine(nil, []byte(`{"event":"x"}`))
+	line, want := appendLine(nil, link{seq: 41, hash: [32]byte{1}}, `{"event":"x"}`)
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	got, prev, err := parseLine(line)
 	if err != nil || got != want || prev != [32]byte{1} {
@@ -140,7 +147,7 @@ func TestParseLine(t *testing.T) {
 }
 
 func FuzzParseLine(f *testing.F) {
-	line, _ := link{seq: 41}.appendLine(nil, []byte(`{"event":"x"}`))
+	line, _ := appendLine(nil, link{seq: 41}, `{"event":"x"}`)
 	f.Add(line[:len(line)-1])
 	f.Add([]byte(`{"event":"x","seq":`))
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -149,7 +156,7 @@ func FuzzParseLine(f *testing.F) {
 			return
 		}
 		at := bytes.LastIndex(line, []byte(seqField))
-		again, _ := link{seq: l.seq - 1, hash: prev}.appendLine(nil, append(bytes.Clone(line[:at]), '}'))
+		again, _ := appendLine(nil, link{seq: l.seq - 1, hash: prev}, string(line[:at])+"}")
 		if !bytes.Equal(again, append(line, '\n')) {
 			t.Errorf("%q comes back as %q", line, again)
 		}
@@ -158,8 +165,8 @@ func FuzzParseLine(f *testing.F) {
 
 // FuzzReaders gives the readers a segment with any content.
 func FuzzReaders(f *testing.F) {
-	one, end := link{}.appendLine(nil, []byte(`{"event":"x","time":"2026-11-22T12:00:00.000Z"}`))
-	two, _ := end.appendLine(one, []byte(`{"event":"y","time":"2026-11-22T12:00:00.000Z"}`))
+	one, end := appendLine(nil, link{}, `{"event":"x","time":"2026-11-22T12:00:00.000Z"}`)
+	two, _ := appendLine(one, end, `{"event":"y","time":"2026-11-22T12:00:00.000Z"}`)
 	f.Add(two)
 	f.Add(two[:len(two)-7])
 	f.Add([]byte("\n\n{}\n"))

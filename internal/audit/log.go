@@ -51,13 +51,14 @@ type Log struct {
 
 	mu    sync.Mutex // guards what follows
 	next  *batch     // what is queued
+	seq   uint64     // of the last line that was queued
 	spare *batch     // whose buffers can be used again, or nil
 	err   error      // why nothing can be written any more
 }
 
 // batch is what the writer takes at once.
 type batch struct {
-	objects []byte // one after the other
+	lines   []byte // unsealed, one after the other
 	ends    []int  // where each ends
 	urgent  bool   // somebody waits for written
 	taken   chan struct{}
@@ -69,9 +70,15 @@ type batch struct {
 func newBatch(old *batch) *batch {
 	b := &batch{taken: make(chan struct{}), written: make(chan struct{})}
 	if old != nil {
-		b.objects, b.ends = old.objects[:0], old.ends[:0]
+		b.lines, b.ends = old.lines[:0], old.ends[:0]
 	}
 	return b
+}
+
+// add adds the object of an event as the line with number seq.
+func (b *batch) add(object []byte, seq uint64) {
+	b.lines = appendUnsealed(b.lines, object, seq)
+	b.ends = append(b.ends, len(b.lines))
 }
 
 // Open opens the log in cfg.Dir for writing, or begins one. What a crash left at
@@ -110,7 +117,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l := &Log{
 		encoder: enc, log: cfg.Log, lock: lock,
 		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end},
-		now:    make(chan struct{}, 1), soon: make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil),
+		now:    make(chan struct{}, 1), soon: make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil), seq: end.last.seq,
 	}
 	l.stop = sync.OnceValue(l.shutDown)
 	l.running.Go(l.run)
@@ -197,8 +204,8 @@ func (l *Log) enqueue(ctx context.Context, ev Event, u urgency) (*batch, error) 
 			return err
 		}
 		defer l.mu.Unlock()
-		b.objects = append(b.objects, object...)
-		b.ends = append(b.ends, len(b.objects))
+		l.seq++
+		b.add(object, l.seq)
 		b.urgent = b.urgent || u == urgent
 		into = b
 		switch {
@@ -230,7 +237,7 @@ func (l *Log) lockForRoom(ctx context.Context, size int) (*batch, error) {
 			return nil, l.err
 		}
 		// An event larger than the whole queue goes when the queue is empty.
-		if len(b.ends) == 0 || len(b.ends) < maxQueuedEvents && len(b.objects)+size <= maxQueuedBytes {
+		if len(b.ends) == 0 || len(b.ends) < maxQueuedEvents && len(b.lines)+size <= maxQueuedBytes {
 			return b, nil
 		}
 		l.mu.Unlock()

@@ -1,9 +1,6 @@
 package audit
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // syncAfter is how long a posted event may be written but not durable: half of
 // what Post promises, the rest is for the disk. A crash of the process loses
@@ -99,33 +96,35 @@ type writer struct {
 	maxSegment int64
 	now        func() time.Time
 	tail       tail
-	out        []byte // lines on their way to the file
 }
 
 // write chains and writes what is in b. It is not durable yet.
 func (w *writer) write(b *batch) error {
 	today := day(w.now())
-	start := 0
+	written, sealed := 0, 0 // up to where the lines are
 	for _, end := range b.ends {
-		if w.tail.file == nil || w.tail.day != today || w.tail.size+int64(len(w.out)) >= w.maxSegment {
+		if w.tail.file == nil || w.tail.day != today || w.tail.size+int64(sealed-written) >= w.maxSegment {
+			if err := w.append(b.lines[written:sealed]); err != nil {
+				return err
+			}
 			if err := w.rotate(today); err != nil {
 				return err
 			}
+			written = sealed
 		}
-		w.out, w.tail.last = w.tail.last.appendLine(w.out, b.objects[start:end])
-		start = end
+		w.tail.last = w.tail.last.seal(b.lines[sealed:end])
+		sealed = end
 	}
-	return w.flush()
+	return w.append(b.lines[written:sealed])
 }
 
-// flush hands the lines to the operating system.
-func (w *writer) flush() error {
-	if len(w.out) == 0 {
+// append hands lines to the operating system.
+func (w *writer) append(lines []byte) error {
+	if len(lines) == 0 {
 		return nil
 	}
-	n, err := w.tail.file.WriteAt(w.out, w.tail.size)
+	n, err := w.tail.file.WriteAt(lines, w.tail.size)
 	w.tail.size += int64(n)
-	w.out = w.out[:0]
 	return err
 }
 
@@ -147,7 +146,7 @@ func (w *writer) sync() error {
 // so only the last segment can ever be torn.
 func (w *writer) rotate(today string) error {
 	if w.tail.file != nil {
-		if err := errors.Join(w.flush(), w.sync()); err != nil {
+		if err := w.sync(); err != nil {
 			return err
 		}
 		forget(w.tail.file, 0, 0) // from the beginning: where two pieces meet a page may have stayed
