@@ -1,9 +1,6 @@
 package pgwire
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // This file follows exec_simple_query and the main loop of the server
 // (src/backend/tcop/postgres.c): which answers a request has, and which requests
@@ -40,7 +37,7 @@ func (s *Statements) unasked(f Frame) {
 	case 'E':
 		return
 	case 'C', 'I', 's':
-		r := request{Statement: Statement{Kind: KindExecute, Unresolved: true, Start: time.Now(), Rows: -1, TxStatus: s.tx}}
+		r := request{Statement: Statement{Kind: KindExecute, Unresolved: true, Start: s.now, Rows: -1, TxStatus: s.tx}}
 		if f.Type == 'C' {
 			r.addTag(DecodeCommandTag(f))
 		}
@@ -97,7 +94,7 @@ func (s *Statements) readyFor(r *request, f Frame) {
 	switch {
 	case r.sync:
 		if r.SQLState != "" {
-			r.Kind, r.Rows, r.TxStatus, r.Start = KindCommit, -1, s.tx, time.Now()
+			r.Kind, r.Rows, r.TxStatus, r.Start = KindCommit, -1, s.tx, s.now
 			s.finish(Failed)
 			return
 		}

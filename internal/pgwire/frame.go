@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-db/postern/internal/fault"
 )
@@ -55,6 +56,9 @@ type Frame struct {
 	// for other types. It is nil unless [Observe] asks for it and the body is longer
 	// than its limit.
 	Digest []byte
+	// At is when it was looked at first, which is when the last of what is shown was
+	// read. Frames that were read together have the same.
+	At time.Time
 }
 
 // Observe says which frames are shown to whom.
@@ -100,6 +104,7 @@ type scanner struct {
 	digest *digest // of a body beyond the limit; nil unless asked for
 
 	frames int64
+	at     time.Time // of the current scan; zero until a frame of it is shown
 }
 
 // collectPool holds the buffers for bodies that arrive in pieces.
@@ -109,6 +114,7 @@ var collectPool = sync.Pool{New: func() any { return new([]byte) }}
 // complete frame ends, or -1 if none ends there.
 func (s *scanner) scan(data []byte) (boundary int, err error) {
 	boundary = -1
+	s.at = time.Time{}
 	for at := 0; at < len(data); {
 		if s.left > 0 {
 			n := int(min(s.left, int64(len(data)-at)))
@@ -204,7 +210,10 @@ func (s *scanner) collect(piece []byte) error {
 }
 
 func (s *scanner) show(body []byte) error {
-	return s.observe.Frame(Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body, Digest: s.digest.sum()})
+	if s.at.IsZero() {
+		s.at = time.Now() // once for all frames that were read together
+	}
+	return s.observe.Frame(Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body, Digest: s.digest.sum(), At: s.at})
 }
 
 // release gives the collecting buffer back.

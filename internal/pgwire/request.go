@@ -1,11 +1,12 @@
 package pgwire
 
-import "strings"
+import "time"
 
 // Request is what a client asks for, as it is shown before it is sent on. It keeps
 // nothing of the frame. Its texts are valid UTF-8.
 type Request struct {
 	Kind StatementKind
+	At   time.Time // when it was read
 	// Size is the size of the message's body in bytes, and Digest the SHA-256 of its
 	// SQL or, where it has none, of the whole body: nil unless it was too long to be
 	// looked at as a whole.
@@ -45,7 +46,7 @@ func (r *request) unanswered() bool { return r.Kind == 0 && (!r.sync || r.doubtf
 // decode makes a request of the frames that carry one, and what is shown of it. s.mu
 // is held.
 func (s *Statements) decode(f Frame) (r request, q Request, err error) {
-	q.Size, q.Digest = f.Length, f.Digest
+	q.At, q.Size, q.Digest = s.now, f.Length, f.Digest
 	switch f.Type {
 	case 'Q':
 		q.Kind = KindQuery
@@ -89,7 +90,7 @@ func (s *Statements) decode(f Frame) (r request, q Request, err error) {
 			q.Params, q.ParamsCut = readable(call.Args, argumentTypes(call.OID)), call.Truncated
 		}
 	}
-	q.Name, q.Portal = strings.ToValidUTF8(q.Name, "\uFFFD"), strings.ToValidUTF8(q.Portal, "\uFFFD")
+	q.Name, q.Portal = validString(q.Name), validString(q.Portal)
 	r.Kind, r.Name, r.Portal = q.Kind, q.Name, q.Portal
 	r.cost = requestCost + len(q.Name) + len(q.Portal)
 	return r, q, err
@@ -100,7 +101,7 @@ func (s *Statements) secret(t *Text) bool {
 	if t.Truncated() {
 		t.Value = validText([]byte(t.Value), true)
 	} else {
-		t.Value = strings.ToValidUTF8(t.Value, "\uFFFD")
+		t.Value = validString(t.Value)
 	}
 	return s.cfg.Secret != nil && s.cfg.Secret(t.Value)
 }

@@ -86,8 +86,8 @@ type Statement struct {
 	// most 32 are kept. Rows is the sum of their counts, -1 where none counts rows.
 	Tags              []string
 	Rows              int64
-	SQLState, Message string // of the error
-	Start             time.Time
+	SQLState, Message string    // of the error
+	Start, End        time.Time // when the request and the answer were read
 	// Duration is from the request, or the answer to the one before it if that is
 	// later, to the answer.
 	Duration time.Duration

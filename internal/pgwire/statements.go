@@ -2,7 +2,6 @@ package pgwire
 
 import (
 	"maps"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +60,7 @@ type Statements struct {
 	copyIn     bool                   // the server takes copy data, of which the end is not sent yet
 	detached   bool                   // requests are no longer matched
 	tx         byte                   // of the last ReadyForQuery
+	now        time.Time              // when the frame was read that is being looked at
 	answered   time.Time              // when the last statement ended
 	err        error                  // of Record
 }
@@ -111,6 +111,9 @@ func (s *Statements) Observe() *Observe {
 func (s *Statements) frame(f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.now = f.At; s.now.IsZero() {
+		s.now = time.Now()
+	}
 	s.creditCopy()
 	if f.Direction == ToServer {
 		return s.request(f)
@@ -125,6 +128,7 @@ func (s *Statements) frame(f Frame) error {
 func (s *Statements) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.now = time.Now()
 	s.creditCopy()
 	s.detach()
 }
@@ -154,7 +158,7 @@ func (s *Statements) request(f Frame) error {
 	case r.bind != nil:
 		r.bind.id = r.ID
 	}
-	r.Start, r.Rows, r.TxStatus = time.Now(), -1, s.tx
+	r.Start, r.Rows, r.TxStatus = s.now, -1, s.tx
 	s.push(r)
 	return s.err
 }
@@ -262,13 +266,15 @@ func (s *Statements) endCopyIn() {
 func (s *Statements) record(r *request, o Outcome) {
 	st := r.Statement
 	st.Outcome = o
-	now := time.Now()
-	st.Duration = now.Sub(st.Start)
-	if s.answered.After(st.Start) {
-		st.Duration = now.Sub(s.answered)
+	st.End = s.now
+	began := st.Start
+	if s.answered.After(began) {
+		began = s.answered
 	}
+	// What was read of the two directions is not looked at in the order of the clock.
+	st.Duration = max(0, st.End.Sub(began))
 	if o != Copying {
-		s.answered = now
+		s.answered = st.End
 	}
 	if b := r.bind; b != nil {
 		st.BindID = b.id
@@ -277,7 +283,7 @@ func (s *Statements) record(r *request, o Outcome) {
 		}
 	}
 	for _, text := range []*string{&st.Name, &st.Portal, &st.Message} {
-		*text = strings.ToValidUTF8(*text, "\uFFFD")
+		*text = validString(*text)
 	}
 	if s.err == nil {
 		s.err = s.cfg.Record(st)
