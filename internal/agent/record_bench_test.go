@@ -88,10 +88,16 @@ func BenchmarkRecord(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
+				var read time.Time
 				before, used := s.events.Load(), cpuTime(b)
 				b.ReportAllocs()
 				for b.Loop() {
-					for _, f := range tt.x {
+					for i, f := range tt.x {
+						// What goes in one direction is read at once.
+						if i == 0 || f.Direction != tt.x[i-1].Direction {
+							read = time.Now()
+						}
+						f.At = read
 						if err := observe.Frame(f); err != nil {
 							b.Fatal(err)
 						}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"sync"
+	"time"
 
 	"github.com/postern-db/postern/internal/audit"
 	"github.com/postern-db/postern/internal/fault"
@@ -49,10 +50,11 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	return observe, nil
 }
 
-// nextStatement is next for the events of statements, which need no Database.
-func (s *session) nextStatement() audit.Session {
+// nextStatement is next for the events of statements, which need no Database, and say
+// when something was read.
+func (s *session) nextStatement(at time.Time) audit.Session {
 	e := s.subject
-	e.Index = s.events.Add(1) - 1
+	e.Time, e.Index = at, s.events.Add(1)-1
 	return e
 }
 
@@ -61,7 +63,7 @@ func (s *session) recordRequest(q pgwire.Request) (int64, error) {
 	if q.Kind == pgwire.KindDescribe {
 		return 0, nil // changes nothing and reads nothing
 	}
-	event, room := s.nextStatement(), eventRooms.Get().(*eventRoom)
+	event, room := s.nextStatement(q.At), eventRooms.Get().(*eventRoom)
 	defer eventRooms.Put(room)
 	return event.Index, s.agent.cfg.Audit.Stream(s.recording, s.requestEvent(room, event, q))
 }

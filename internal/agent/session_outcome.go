@@ -12,13 +12,13 @@ import (
 func (s *session) recordOutcome(st pgwire.Statement) error {
 	if st.Outcome == pgwire.Copying {
 		return s.agent.cfg.Audit.Stream(s.recording, audit.CopyStart{
-			Session: s.nextStatement(), Direction: st.Copy.String(), RequestIndex: st.ID,
+			Session: s.nextStatement(st.End), Direction: st.Copy.String(), RequestIndex: st.ID,
 		})
 	}
 	room := eventRooms.Get().(*eventRoom)
 	defer eventRooms.Put(room)
 	room.result = audit.DatabaseResult{
-		Session: s.nextStatement(), Outcome: s.outcome(st),
+		Session: s.nextStatement(st.End), Outcome: s.outcome(st),
 		Request: st.Kind.String(), Became: st.Outcome.String(),
 		RequestIndex: st.ID, ParseIndex: st.ParseID, BindIndex: st.BindID,
 		StatementName: st.Name, PortalName: st.Portal,

@@ -16,6 +16,8 @@
 package audit
 
 import (
+	"time"
+
 	"github.com/postern-db/postern/internal/fault"
 )
 
@@ -49,12 +51,15 @@ type Session struct {
 	ID       string `json:"sid,omitempty"`
 	Index    int64  `json:"-"`                   // counts the events of the session from 0; written as "ei"
 	ServerID string `json:"server_id,omitempty"` // the agent that carries the session
+	// Time is when it happened, where somebody has looked at the clock already; zero is
+	// the time at which the log gets the event.
+	Time time.Time `json:"-"`
 
 	encoded []byte // all of this and a Database, by Prepare
 }
 
-func (s Session) index() int64     { return s.Index }
-func (s Session) prepared() []byte { return s.encoded }
+func (s Session) when() (index int64, at time.Time) { return s.Index, s.Time }
+func (s Session) prepared() []byte                  { return s.encoded }
 
 // Prepare returns s for the many events of one session: it and d are encoded once,
 // and events with the result need no Database of their own.

@@ -62,7 +62,14 @@ const maxLine = 8 << 20
 type encoder struct {
 	cluster []byte // the end of the common fields, ready to be copied
 	now     func() time.Time
-	buffers sync.Pool // of *bytes.Buffer
+	rooms   sync.Pool // of *encodeRoom
+}
+
+// encodeRoom is where one event at a time is encoded.
+type encodeRoom struct {
+	object []byte
+	random randomness
+	clock  clockText
 }
 
 func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
@@ -73,7 +80,7 @@ func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
 	return &encoder{
 		cluster: append([]byte(`,"cluster_name":`), field...),
 		now:     now,
-		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		rooms:   sync.Pool{New: func() any { return new(encodeRoom) }},
 	}, nil
 }
 
@@ -95,37 +102,26 @@ func (e *encoder) encode(ev Event, use func(object []byte) error) error {
 	if event == "" {
 		return fmt.Errorf("the audit event %+v has no name", ev)
 	}
-	b, _ := e.buffers.Get().(*bytes.Buffer)
-	defer e.buffers.Put(b)
-	b.Reset()
-	var index int64
-	if s, ok := ev.(interface{ index() int64 }); ok {
-		index = s.index()
-	}
-	b.Write(e.appendCommon(b.AvailableBuffer(), event, code, index))
+	room, _ := e.rooms.Get().(*encodeRoom)
+	defer e.rooms.Put(room)
+	b := e.appendCommon(room, event, code, ev)
 	if len(prepared) > 0 {
-		b.WriteByte(',')
-		b.Write(prepared)
+		b = append(append(b, ','), prepared...)
 	}
 	if fast != nil {
-		b.Write(fast.appendFields(b.AvailableBuffer()))
-		b.WriteByte('}')
-		return e.checked(b.Bytes(), event, use)
-	}
-	at := b.Len()
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false) // statements are full of < and >
-	if err := enc.Encode(ev); err != nil {
-		return fmt.Errorf("encode audit event %s: %w", event, err)
-	}
-	object := b.Bytes()
-	object = object[:len(object)-1] // the newline of Encode
-	if len(object)-at == len("{}") {
-		object = append(object[:at], '}')
+		b = append(fast.appendFields(b), '}')
 	} else {
-		object[at] = ',' // the brace that opened the event joins it to the common fields
+		fields, err := marshal(ev)
+		if err != nil {
+			return fmt.Errorf("%s: %w", event, err)
+		}
+		if len(fields) > len("{}") {
+			b = append(b, ',')
+		}
+		b = append(b, fields[1:]...) // the brace that opens the event is that of the common fields
 	}
-	return e.checked(object, event, use)
+	room.object = b
+	return e.checked(b, event, use)
 }
 
 // checked passes an object on unless it is too large for readers.
@@ -147,25 +143,61 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// appendCommon appends the fields that all events have, without closing brace.
-func (e *encoder) appendCommon(b []byte, event, code string, index int64) []byte {
-	b = append(b, `{"event":"`...)
+// appendCommon encodes the fields that all events have into room, without closing brace.
+func (e *encoder) appendCommon(room *encodeRoom, event, code string, ev Event) []byte {
+	var index int64
+	var at time.Time
+	if s, ok := ev.(interface{ when() (int64, time.Time) }); ok {
+		index, at = s.when()
+	}
+	if at.IsZero() {
+		at = e.now()
+	}
+	b := append(room.object[:0], `{"event":"`...)
 	b = append(b, event...)
 	b = append(b, `","code":"`...)
 	b = append(b, code...)
 	b = append(b, `","time":"`...)
-	b = appendTime(b, e.now())
+	b = room.clock.append(b, at)
 	b = append(b, `","uid":"`...)
-	b = appendUID(b)
+	b = room.random.appendUID(b)
 	b = append(b, `","ei":`...)
 	b = strconv.AppendInt(b, index, 10)
 	return append(b, e.cluster...)
 }
 
+// clockText is the text of the second that was written last. The next event is mostly
+// of the same.
+type clockText struct {
+	second int64
+	text   []byte // up to the point
+}
+
+// append appends t as appendTime does.
+func (c *clockText) append(b []byte, t time.Time) []byte {
+	if second := t.Unix(); second != c.second || c.text == nil {
+		c.text = appendTime(c.text[:0], t)
+		c.second, c.text = second, c.text[:len(c.text)-len("000Z")]
+	}
+	b = append(b, c.text...)
+	return append(appendDigits(b, t.Nanosecond()/int(time.Millisecond), 3), 'Z')
+}
+
+// randomness is what unique ids are made of: read for many at a time, which is
+// cheaper.
+type randomness struct {
+	bytes [64 * 16]byte
+	left  int // at the end of bytes
+}
+
 // appendUID appends a random UUID (RFC 9562, version 4).
-func appendUID(b []byte) []byte {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails, says its documentation
+func (r *randomness) appendUID(b []byte) []byte {
+	if r.left == 0 {
+		_, _ = rand.Read(r.bytes[:]) // never fails, says its documentation
+		r.left = len(r.bytes)
+	}
+	u := r.bytes[len(r.bytes)-r.left:][:16]
+	r.left -= len(u)
 	u[6] = u[6]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
 	b = hex.AppendEncode(b, u[:4])

@@ -208,6 +208,40 @@ func TestPreparedEventsAreTheSame(t *testing.T) {
 	}
 }
 
+// An event that says when it happened has that time, one that does not the log's.
+func TestEventsHaveTheirOwnTime(t *testing.T) {
+	t.Parallel()
+	who := audit.Session{ID: "sid", Time: noon.Add(-1500 * time.Millisecond)}
+	prepared, err := who.Prepare(audit.Database{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := logDir(t)
+	l := open(t, audit.Config{Dir: dir, Now: func() time.Time { return noon }})
+	for _, ev := range []audit.Event{
+		audit.DatabaseQuery{Session: who}, audit.DatabaseQuery{Session: prepared}, audit.StatementClose{Session: prepared}, audit.DatabaseQuery{},
+	} {
+		if err := l.Emit(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range lines(t, dir) {
+		var r struct{ Time string }
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r.Time)
+	}
+	want := []string{"2026-11-22T11:59:58.623Z", "2026-11-22T11:59:58.623Z", "2026-11-22T11:59:58.623Z", "2026-11-22T12:00:00.123Z"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestOutcomeOf(t *testing.T) {
 	t.Parallel()
 	got := audit.OutcomeOf(fmt.Errorf("dial: %w", errors.New("password=secret")))

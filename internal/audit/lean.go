@@ -73,7 +73,7 @@ func (e CopyStart) lean() Event {
 // dropPrepared empties what is encoded already, which then is not encoded again.
 func dropPrepared(s *Session, d *Database) {
 	if s.encoded != nil {
-		*s, *d = Session{Index: s.Index}, Database{}
+		*s, *d = Session{Index: s.Index, Time: s.Time}, Database{}
 	}
 }
 

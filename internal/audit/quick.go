@@ -137,15 +137,47 @@ func appendTexts(b []byte, key string, list []*string) []byte {
 }
 
 // appendString appends a JSON string. What needs no escape, which is nearly all, is
-// copied; the rest is left to encoding/json.
+// copied, and the escapes that SQL often needs are made here; a text with any other is
+// left to encoding/json.
 func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+	start := len(b)
+	b = append(b, '"')
+	for rest := s; ; {
+		n := plainPrefix(rest)
+		b = append(b, rest[:n]...)
+		if n == len(rest) {
+			return append(b, '"')
+		}
+		switch c := rest[n]; c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\t':
+			b = append(b, `\t`...)
+		default:
 			text, _ := marshal(s) // a string always can be
-			return append(b, text...)
+			return append(b[:start], text...)
+		}
+		rest = rest[n+1:]
+	}
+}
+
+// plainPrefix returns how many bytes at the beginning of s are printable ASCII that
+// stands for itself in JSON.
+func plainPrefix(s string) int {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return i
 		}
 	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
+	return len(s)
 }
+
+// plain tells which bytes stand for themselves.
+var plain = func() (set [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		set[c] = c != '"' && c != '\\'
+	}
+	return set
+}()
