@@ -28,10 +28,10 @@ WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option AND pg_catalog.st
 
 // unusedSQL lists those that no database user holds and that the admin may drop.
 func unusedSQL() string {
-	return bundlesSQL() + `
+	return contextCTE + bundlesSQL() + `
   AND NOT pg_catalog.pg_is_in_recovery()
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members u WHERE u.roleid = r.oid AND NOT u.admin_option)
-  AND (pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000 OR pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))`
+  AND (pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000 OR ` + adminOf("r.oid") + `)`
 }
 
 // unusedBundle is a bundle that nobody holds.

@@ -86,13 +86,12 @@ const relationKinds = `c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')`
 
 // bundleRoleSQL reads the role of a bundle. $1 is its name.
 func bundleRoleSQL() string {
-	return `
-WITH me AS (
+	return contextCTE + `, me AS (
   SELECT oid, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls
   FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.text::pg_catalog.name
 ), grp AS (
-  SELECT oid, pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS admin_of
-  FROM pg_catalog.pg_roles WHERE rolname = '` + BundleGroup + `'
+  SELECT r.oid, ` + adminOf("r.oid") + ` AS admin_of
+  FROM pg_catalog.pg_roles r WHERE r.rolname = '` + BundleGroup + `'
 ), db AS (
   SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 )
@@ -101,12 +100,12 @@ SELECT pg_catalog.json_build_object(
   'recovery', pg_catalog.pg_is_in_recovery(),
   'now', pg_catalog.clock_timestamp(),
   'database', (SELECT datname FROM db),
-  'admin', (SELECT ` + attributesObject("self") + ` FROM pg_catalog.pg_roles self WHERE rolname = CURRENT_USER),
+  'admin', (SELECT ` + attributesObject("self") + ` FROM self),
   'group', (SELECT pg_catalog.json_build_object('exists', true, 'admin_of', admin_of) FROM grp),
   'role', (SELECT pg_catalog.json_build_object(
     'oid', me.oid::pg_catalog.int8,
     'marked', EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN grp ON m.roleid = grp.oid WHERE m.member = me.oid AND NOT m.admin_option),
-    'admin_of', pg_catalog.pg_has_role(me.oid, 'MEMBER WITH ADMIN OPTION'),
+    'admin_of', ` + adminOf("me.oid") + `,
     'login', rolcanlogin,
     'attributes', ` + attributesObject("me") + `,
     'comment', COALESCE(pg_catalog.shobj_description(me.oid, 'pg_authid'), ''),

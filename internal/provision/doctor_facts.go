@@ -73,10 +73,8 @@ func (have facts) role(name string) roleFacts {
 
 // factsSQL reads the facts. $1 are the roles and $2 the users, as JSON: only names
 // that PostgreSQL would not cut off. See observeSQL about pg_auth_members.
-const factsSQL = `
-WITH self AS (
-  SELECT oid, rolsuper, rolcreaterole, rolreplication FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
-), asked AS (
+func factsSQL() string {
+	return contextCTE + `, asked AS (
   SELECT a.name, r.oid, r.rolsuper
   FROM pg_catalog.json_array_elements_text($1::pg_catalog.json) AS a(name)
   LEFT JOIN pg_catalog.pg_roles r ON r.rolname = a.name::pg_catalog.name
@@ -113,17 +111,17 @@ SELECT pg_catalog.json_build_object(
     FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'),
   'admin', (SELECT pg_catalog.json_build_object('superuser', rolsuper, 'createrole', rolcreaterole, 'replication', rolreplication) FROM self),
   'group', (SELECT pg_catalog.json_build_object('name', '` + Group + `', 'exists', true, 'superuser', rolsuper,
-      'admin_of', pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')) FROM grp),
-  'inheritor', (SELECT ` + inheritorObject + ` FROM pg_catalog.pg_roles i WHERE i.rolname = '` + Inheritor + `'),
+      'admin_of', ` + adminOf("grp.oid") + `) FROM grp),
+  'inheritor', (SELECT ` + inheritorObject() + ` FROM pg_catalog.pg_roles i WHERE i.rolname = '` + Inheritor + `'),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', name, 'exists', oid IS NOT NULL, 'superuser', COALESCE(rolsuper, false),
-      'admin_of', COALESCE(pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION'), false))) FROM asked),
+      'admin_of', COALESCE(` + adminOf("asked.oid") + `, false))) FROM asked),
   'accounts', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', rolname, 'managed', managed, 'self', self, 'plain', plain,
-      'admin_of', pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')) ORDER BY rolname) FROM accounts),
+      'admin_of', ` + adminOf("accounts.oid") + `) ORDER BY rolname) FROM accounts),
   'bundles', (SELECT pg_catalog.json_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_auth_members m
     JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles r ON r.oid = m.member
-    WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option AND NOT pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')),
+    WHERE g.rolname = '` + BundleGroup + `' AND NOT m.admin_option AND NOT ` + adminOf("r.oid") + `),
   'databases', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', datname, 'template', datistemplate, 'public', public,
       'admin', pg_catalog.has_database_privilege(dbs.oid, 'CONNECT'),
@@ -133,6 +131,7 @@ SELECT pg_catalog.json_build_object(
         WHERE asked.oid IS NOT NULL AND pg_catalog.has_database_privilege(asked.oid, dbs.oid, 'CONNECT')) END)
       ORDER BY datname) FROM dbs)
 )`
+}
 
 // observe reads the facts, under settings of our own.
 func (c Checkup) observe(ctx context.Context, conn *pgconn.PgConn) (facts, error) {
@@ -146,7 +145,7 @@ func (c Checkup) observe(ctx context.Context, conn *pgconn.PgConn) (facts, error
 	if err := errors.Join(errRoles, errUsers); err != nil {
 		return have, err
 	}
-	r := conn.ExecParams(ctx, factsSQL, [][]byte{roles, users}, nil, nil, nil).Read()
+	r := conn.ExecParams(ctx, factsSQL(), [][]byte{roles, users}, nil, nil, nil).Read()
 	if r.Err != nil {
 		return have, fmt.Errorf("read the catalogs: %w", r.Err)
 	}

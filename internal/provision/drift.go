@@ -96,7 +96,7 @@ func (d dialect) allSQL() string {
     (SELECT pg_catalog.bool_and(NOT m.admin_option) FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid AND m.roleid = ` + groupOID + `), false)
 ), held AS (` + d.heldSelect() + `)
 SELECT pg_catalog.json_build_object(
-  ` + d.contextMembers() + `,
+  ` + contextMembers() + `,
   'accounts', (SELECT pg_catalog.json_agg(` + d.accountObject() + ` ORDER BY acc.rolname) FROM acc),
   'direct', (` + directSQL + `),
   'bundles', (` + bundlesSQL("'users', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members u WHERE u.roleid = r.oid AND NOT u.admin_option)") + `),

@@ -83,7 +83,7 @@ func (r *release) bequeath(ctx context.Context, t *transaction, out *Outcome) er
 	var e estate
 	var owned []string
 	var b batch
-	b.params(rightsSQL, [][]byte{[]byte(r.user)}, func(res *pgconn.Result) error { return decodeJSON(res, &e) })
+	b.params(rightsSQL(), [][]byte{[]byte(r.user)}, func(res *pgconn.Result) error { return decodeJSON(res, &e) })
 	b.params(ownedSQL, [][]byte{[]byte(r.user)}, func(res *pgconn.Result) error { return decodeJSON(res, &owned) })
 	if err := b.run(ctx, t.conn); err != nil || len(owned) == 0 {
 		return err

@@ -8,22 +8,26 @@ const firstUserOID = 16384
 
 // rightsSQL reads what the admin may do about giving away what an account owns. $1 is
 // the account's name.
-const rightsSQL = `
+func rightsSQL() string {
+	return contextCTE + `
 SELECT pg_catalog.json_build_object(
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-  'superuser', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER),
+  'superuser', (SELECT rolsuper FROM self),
   'acts', COALESCE((SELECT pg_catalog.pg_has_role(a.oid, 'USAGE') FROM pg_catalog.pg_roles a WHERE a.rolname = $1::pg_catalog.text::pg_catalog.name), false),
-  'inheritor', (SELECT ` + inheritorObject + ` FROM pg_catalog.pg_roles i WHERE i.rolname = '` + Inheritor + `'))`
+  'inheritor', (SELECT ` + inheritorObject() + ` FROM pg_catalog.pg_roles i WHERE i.rolname = '` + Inheritor + `'))`
+}
 
-// inheritorObject is the [inheritor] of a row i of pg_roles.
-const inheritorObject = `pg_catalog.json_build_object(
+// inheritorObject is the [inheritor] of a row i of pg_roles. It reads what contextCTE begins with.
+func inheritorObject() string {
+	return `pg_catalog.json_build_object(
     'exists', true,
     'open', i.rolcanlogin,
     'mighty', i.rolsuper OR i.rolcreaterole OR i.rolcreatedb OR i.rolreplication OR i.rolbypassrls,
     'groups', (SELECT pg_catalog.json_agg(DISTINCT g.rolname) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
       WHERE m.member = i.oid AND g.rolname IN ('` + Group + `', '` + BundleGroup + `')),
     'acts', pg_catalog.pg_has_role(i.oid, 'USAGE'),
-    'admin_of', pg_catalog.pg_has_role(i.oid, 'MEMBER WITH ADMIN OPTION'))`
+    'admin_of', ` + adminOf("i.oid") + `)`
+}
 
 // ownedCTE are the objects of the logical database, and of the whole server, that the
 // role $1 owns. Indexes, TOAST tables and row types belong to their tables and are not listed.

@@ -44,13 +44,13 @@ WITH self AS (
 
 // contextMembers are the members of a [state] that are the same for every account. They
 // read what contextCTE begins with.
-func (d dialect) contextMembers() string {
+func contextMembers() string {
 	return `
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'recovery', pg_catalog.pg_is_in_recovery(),
   'soon', pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.clock_timestamp() + '59 seconds'::pg_catalog.interval), 'YYYY-MM-DD HH24:MI:SS'),
   'admin', (SELECT ` + attributesObject("self") + ` FROM self),
-  'group', CASE WHEN ` + groupOID + ` IS NOT NULL THEN pg_catalog.json_build_object('exists', true, 'admin_of', ` + d.adminOf(groupOID) + `) END`
+  'group', CASE WHEN ` + groupOID + ` IS NOT NULL THEN pg_catalog.json_build_object('exists', true, 'admin_of', ` + adminOf(groupOID) + `) END`
 }
 
 // accountObject is the [account] of a row acc of pg_roles. It reads self too, and
@@ -65,7 +65,7 @@ func (d dialect) accountObject() string {
     'oid', acc.oid::pg_catalog.int8,
     'managed', acc.oid <> (SELECT oid FROM self) AND COALESCE(
       (SELECT pg_catalog.bool_and(NOT held.admin_option) FROM held WHERE held.member = acc.oid AND held.roleid = ` + groupOID + `), false),
-    'admin_of', ` + d.adminOf("acc.oid") + `,
+    'admin_of', ` + adminOf("acc.oid") + `,
     'login', acc.rolcanlogin,
     'inherit', acc.rolinherit,
     'attributes', ` + attributesObject("acc") + `,
@@ -126,20 +126,18 @@ func (d dialect) revocable(role, grantor string) string {
 	if !d.options {
 		return "true"
 	}
-	return `((SELECT rolsuper FROM self) OR ` + d.adminOf(role) + ` AND COALESCE(
+	return `((SELECT rolsuper FROM self) OR ` + adminOf(role) + ` AND COALESCE(
               (SELECT pg_catalog.pg_has_role(g.oid, 'USAGE') FROM pg_catalog.pg_roles g WHERE g.oid = ` + grantor + `), false))`
 }
 
-// adminOf is whether the admin has ADMIN OPTION on a role. Since version 16 it has that
-// on every account that it made, and pg_has_role goes through all of them each
-// time. So the admin's own membership is looked up first.
-func (d dialect) adminOf(role string) string {
-	asked := `pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION')`
-	if !d.options {
-		return asked
-	}
+// adminOf is whether the admin has ADMIN OPTION on a role; NULL for none. Since version 16 it
+// has that on every account that it made, and pg_has_role goes through all of them each
+// time. So the admin's own membership is looked up first, which costs next to nothing
+// before that. It reads what contextCTE begins with.
+func adminOf(role string) string {
 	return `CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members o
-      WHERE o.roleid = ` + role + ` AND o.member = (SELECT oid FROM self) AND o.admin_option) THEN true ELSE ` + asked + ` END`
+      WHERE o.roleid = ` + role + ` AND o.member = (SELECT oid FROM self) AND o.admin_option)
+      THEN true ELSE pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION') END`
 }
 
 // observeSQL reads everything a plan needs. $1 is the account's name, $2 the
@@ -149,11 +147,11 @@ func (d dialect) observeSQL() string {
   SELECT ` + accountColumns + ` FROM pg_catalog.pg_roles r WHERE r.rolname = $1::pg_catalog.text::pg_catalog.name
 ), held AS (` + d.heldSelect() + `)
 SELECT pg_catalog.json_build_object(
-` + d.contextMembers() + `,
+` + contextMembers() + `,
   'account', (SELECT ` + d.accountObject() + ` FROM acc),
   'roles', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', asked.name, 'exists', r.oid IS NOT NULL, 'superuser', COALESCE(r.rolsuper, false),
-      'admin_of', COALESCE(` + d.adminOf("r.oid") + `, false)))
+      'admin_of', COALESCE(` + adminOf("r.oid") + `, false)))
     FROM pg_catalog.json_array_elements_text($2::pg_catalog.json) AS asked(name)
     LEFT JOIN LATERAL (
       SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = asked.name::pg_catalog.name OFFSET 0 -- one by one, by the index
