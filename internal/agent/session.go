@@ -61,13 +61,13 @@ type session struct {
 	recording  context.Context    // under which statements are recorded
 	subject    audit.Session      // of their events, prepared
 
-	offers    chan access.Decision // what policy says now, where it gives something else; holds one
-	unsettled chan struct{}        // asks whether the session holds on to what its bundle has lost; holds one
+	following errand // followPolicy
 
 	mu      sync.Mutex // guards the fields below
 	limits  access.Limits
 	limiter *limitWatch    // ends the session by limits; nil before the client is relayed
 	held    *holding       // what the session was given; nil before it was
+	offered *offer         // the latest; nil before there was one
 	lost    provision.Loss // what its bundles hold no longer, and nobody has looked into yet
 	moving  []string       // bundles between which its account is being moved
 	ending  *pgwire.Error
@@ -85,10 +85,7 @@ func (s *Server) handle(serving, ctx context.Context, raw net.Conn, cfg *tls.Con
 }
 
 func (s *Server) newSession(conn *tls.Conn) *session {
-	sess := &session{
-		agent: s, id: newID(), conn: conn, accepted: time.Now(),
-		offers: make(chan access.Decision, 1), unsettled: make(chan struct{}, 1),
-	}
+	sess := &session{agent: s, id: newID(), conn: conn, accepted: time.Now()}
 	sess.log = s.log.With("session", sess.id, "addr", conn.RemoteAddr().String())
 	return sess
 }

@@ -90,15 +90,39 @@ func (s *session) compare(d access.Decision) (lost []string, changed bool) {
 	return lost, !slices.Equal(s.held.decided, d.DatabaseRoles) || !sameEntries(s.held.entries, d.Permissions)
 }
 
+// offer is what policy said at some time, where that was something else than the session had.
+type offer struct {
+	access.Decision
+	due bool // the session is to be given it
+}
+
 // offer hands the session what policy says now. The latest offer counts.
 func (s *session) offer(d access.Decision) {
-	for {
-		select {
-		case s.offers <- d:
-			return
-		case <-s.offers:
-		}
+	s.mu.Lock()
+	s.offered = &offer{Decision: d, due: true}
+	s.mu.Unlock()
+	s.following.ask()
+}
+
+// offerAgain hands the session what PostgreSQL had no time for, unless policy has said
+// something else since.
+func (s *session) offerAgain(o *offer) {
+	s.mu.Lock()
+	o.due = s.offered == o
+	s.mu.Unlock()
+	s.following.ask()
+}
+
+// takeOffer returns what the session is to be given, or nil.
+func (s *session) takeOffer() *offer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.offered
+	if o == nil || !o.due {
+		return nil
 	}
+	o.due = false
+	return o
 }
 
 // bundleNarrowed has the sessions that hold a bundle look whether they hold on to
@@ -108,10 +132,7 @@ func (s *Server) bundleNarrowed(role string, lost provision.Loss) {
 	defer s.mu.Unlock()
 	for sess := range s.sessions {
 		if sess.loses(role, lost) {
-			select {
-			case sess.unsettled <- struct{}{}:
-			default: // it will look anyway
-			}
+			sess.following.ask()
 		}
 	}
 }
@@ -139,26 +160,11 @@ func (s *session) settleLoss(ctx context.Context) {
 // owedPause is the time until a session is tried to be given what PostgreSQL had no time for.
 const owedPause = 2 * time.Second
 
-// followPolicy rearranges the account while the session runs.
+// followPolicy does what there is to do about the running session: it looks into what its
+// bundles have lost, and rearranges the account as was offered.
 func (s *session) followPolicy(ctx context.Context) {
-	var latest access.Decision
-	var owed <-chan time.Time // when to try again to give what could not be given
-	follow := func() {
-		owed = nil
-		if s.rearrange(ctx, latest) {
-			owed = time.After(owedPause)
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case latest = <-s.offers:
-			follow()
-		case <-owed:
-			follow()
-		case <-s.unsettled:
-			s.settleLoss(ctx)
-		}
+	s.settleLoss(ctx)
+	if next := s.takeOffer(); next != nil && s.rearrange(ctx, next.Decision) {
+		time.AfterFunc(owedPause, func() { s.offerAgain(next) })
 	}
 }

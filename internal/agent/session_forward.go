@@ -24,18 +24,19 @@ func (s *session) forward(ctx context.Context) (err error) {
 // watch follows what may end or change the session meanwhile, until stop is called.
 func (s *session) watch(ctx context.Context, relay *pgwire.Relay) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var following sync.WaitGroup
 	if s.lease != nil {
-		following.Go(func() { s.followPolicy(ctx) })
+		s.following.begin(ctx, s.followPolicy)
 	}
+	var anchor sync.WaitGroup
 	if s.anchor != nil {
-		following.Go(func() { s.watchAnchor(ctx) })
+		anchor.Go(func() { s.watchAnchor(ctx) })
 	}
 	stopLimits := s.watchLimits(relay)
 	return func() {
 		stopLimits()
 		cancel()
-		following.Wait()
+		s.following.end()
+		anchor.Wait()
 	}
 }
 
