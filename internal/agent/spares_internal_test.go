@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -139,6 +140,28 @@ func TestSpareConnectionsAreBounded(t *testing.T) {
 		defer old.mu.Unlock()
 		return len(old.held) == 0
 	})
+}
+
+// TestSpareConnectionThatFails is asked for again by whoever connects next.
+func TestSpareConnectionThatFails(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t, 0)
+	s := startSpares(t, server, time.Hour, "spare_alice")
+	dial, failed := s.dial, make(chan struct{})
+	s.dial = func(context.Context, string) (*pgwire.ServerConn, *tls.Certificate, error) {
+		close(failed)
+		return nil, nil, errors.New("the machine is busy")
+	}
+	s.want("spare_alice")
+	<-failed
+	await(t, "the wish is forgotten", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.held) == 0
+	})
+	s.dial = dial
+	s.want("spare_alice")
+	await(t, "there is a spare connection", func() bool { return len(s.ready()) == 1 })
 }
 
 // TestSpareConnectionOfServerThatEnds is given up at once.
