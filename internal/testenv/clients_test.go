@@ -91,7 +91,7 @@ func (p *Person) directWay(t *testing.T) way {
 		t.Fatal(err)
 	}
 	ca := p.Home.HostCAFile(p.profile)
-	w := newWay(t, p.env, "direct", p.env.Address)
+	w := p.newWay(t, "direct", p.env.Address)
 	w.env = append(w.env, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+ca, "PGSSLCERT="+cert.CertFile(), "PGSSLKEY="+cert.KeyFile())
 	w.more = fmt.Sprintf("sslmode=verify-full sslrootcert=%s sslcert=%s sslkey=%s", ca, cert.CertFile(), cert.KeyFile())
 	w.jdbc += fmt.Sprintf("&sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", ca, cert.CertFile(), cert.KeyDERFile())
@@ -117,7 +117,7 @@ func (p *Person) proxyWay(t *testing.T) way {
 		stop()
 		serving.Wait()
 	})
-	w := newWay(t, p.env, "proxy", ln.Addr().String())
+	w := p.newWay(t, "proxy", ln.Addr().String())
 	w.env = append(w.env, "PGSSLMODE=disable")
 	w.more = "sslmode=disable"
 	w.jdbc += "&sslmode=disable"
@@ -125,16 +125,18 @@ func (p *Person) proxyWay(t *testing.T) way {
 }
 
 // newWay makes a database for a way, in which the person may create tables.
-func newWay(t *testing.T, env *Env, name, address string) way {
+func (p *Person) newWay(t *testing.T, name, address string) way {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := way{name: name, dbname: env.Server.Database(t)}
-	admin := env.Server.Superuser(t, w.dbname)
-	if _, err := admin.Exec(t.Context(), "GRANT CREATE ON SCHEMA public TO creator"); err != nil {
-		t.Fatal(err)
+	w := way{name: name, dbname: p.env.Server.Database(t)}
+	admin := p.env.Server.Superuser(t, w.dbname)
+	for _, sql := range []string{"GRANT CREATE ON SCHEMA public TO creator", "GRANT CREATE ON DATABASE " + w.dbname + " TO creator"} {
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, v := range os.Environ() { // nothing of the person who runs the tests
 		if !strings.HasPrefix(v, "PG") {
@@ -145,9 +147,9 @@ func newWay(t *testing.T, env *Env, name, address string) way {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.env = append(w.env, "PGHOST="+host, "PGPORT="+port, "PGUSER="+clientsUser, "PGDATABASE="+w.dbname, "HOME="+t.TempDir(),
+	w.env = append(w.env, "PGHOST="+host, "PGPORT="+port, "PGUSER="+p.Name, "PGDATABASE="+w.dbname, "HOME="+t.TempDir(),
 		"NODE_PATH="+filepath.Join(root, ".clients", "node_modules"))
-	w.jdbc = fmt.Sprintf("jdbc:postgresql://%s/%s?user=%s", address, w.dbname, clientsUser)
+	w.jdbc = fmt.Sprintf("jdbc:postgresql://%s/%s?user=%s", address, w.dbname, p.Name)
 	return w
 }
 
@@ -240,33 +242,39 @@ func (w way) pgbench(t *testing.T) {
 	}
 }
 
-// dump takes a table out of the database, in parallel connections that share a
-// snapshot, and puts it back.
+// dump takes a schema out of the database, in parallel connections that share a
+// snapshot, and puts it back: in parallel too, then in one transaction in place of
+// what is there.
 func (w way) dump(t *testing.T) {
 	conn, err := pgx.Connect(t.Context(), w.connection())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer Close(t, conn)
-	sum := func() (n int64) {
-		if err := conn.QueryRow(t.Context(), "SELECT sum(n) FROM dumped").Scan(&n); err != nil {
+	exec := func(sql string) {
+		if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 			t.Fatal(err)
 		}
-		return n
 	}
-	if _, err := conn.Exec(t.Context(), "CREATE TABLE dumped AS SELECT n, repeat('x', 100) AS t FROM generate_series(1, 10000) AS n"); err != nil {
-		t.Fatal(err)
+	check := func(when string) {
+		var sum int64
+		// pg_dump reads functions with prepared statements.
+		err := conn.QueryRow(t.Context(), "SELECT dumps.double(sum(n)) FROM dumps.numbers", pgx.QueryExecModeExec).Scan(&sum)
+		if want := int64(10_000 * 10_001); err != nil || sum != want {
+			t.Errorf("%s: %d, %v, want %d", when, sum, err, want)
+		}
 	}
-	before := sum()
+	exec(`CREATE SCHEMA dumps;
+		CREATE TABLE dumps.numbers AS SELECT n, repeat('x', 100) AS t FROM generate_series(1, 10000) AS n;
+		CREATE FUNCTION dumps.double(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 2 * $1'`)
+	check("before")
 	dir := filepath.Join(t.TempDir(), "dump")
-	w.run(t, "pg_dump", "--format=directory", "--jobs=2", "--table=dumped", "--no-sync", "--file="+dir)
-	if _, err := conn.Exec(t.Context(), "DROP TABLE dumped"); err != nil {
-		t.Fatal(err)
-	}
+	w.run(t, "pg_dump", "--format=directory", "--jobs=2", "--schema=dumps", "--no-sync", "--file="+dir)
+	exec("DROP SCHEMA dumps CASCADE")
 	w.run(t, "pg_restore", "--dbname="+w.dbname, "--jobs=2", "--exit-on-error", "--no-owner", dir)
-	if after := sum(); after != before {
-		t.Errorf("restored %d, want %d", after, before)
-	}
+	check("restored")
+	w.run(t, "pg_restore", "--dbname="+w.dbname, "--clean", "--single-transaction", "--no-owner", dir)
+	check("restored in place")
 }
 
 func (w way) pgx(t *testing.T, env *Env) {
