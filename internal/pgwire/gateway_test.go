@@ -45,10 +45,7 @@ func newGateway(t testing.TB, server *pgtest.Server, observe func() *Observe) *g
 			}
 			sessions.Go(func() {
 				defer conn.Close()
-				if err := g.serve(ctx, conn); err != nil && ctx.Err() == nil {
-					_ = WriteError(conn, Refusal(err))
-					_ = CloseClient(conn)
-				}
+				g.serve(ctx, conn)
 			})
 		}
 	})
@@ -60,35 +57,43 @@ func newGateway(t testing.TB, server *pgtest.Server, observe func() *Observe) *g
 	return g
 }
 
-func (g *gateway) serve(ctx context.Context, conn net.Conn) error {
+func (g *gateway) serve(ctx context.Context, conn net.Conn) {
+	refuse := func(err error) {
+		if ctx.Err() == nil {
+			_ = WriteError(conn, Refusal(err))
+			_ = CloseClient(conn)
+		}
+	}
 	var startup *Startup
 	for {
 		var err error
 		if startup, err = ReadStartup(conn); err != nil {
-			return err
+			refuse(err)
+			return
 		}
 		switch startup.Kind {
 		case SSLRequest:
 			if _, err := io.WriteString(conn, "S"); err != nil {
-				return err
+				return
 			}
 			serverTLS, _ := testTLS()
 			conn = tls.Server(conn, serverTLS)
 			continue
 		case GSSENCRequest:
 			if _, err := io.WriteString(conn, "N"); err != nil {
-				return err
+				return
 			}
 			continue
 		case CancelRequest:
-			_, err := g.keys.Cancel(ctx, conn.RemoteAddr(), startup.PID, startup.Secret)
-			conn.Close()
-			return err
+			_, _ = g.keys.Cancel(ctx, conn.RemoteAddr(), startup.PID, startup.Secret) // nobody is told
+			return
 		case StartupMessage:
 		}
 		break
 	}
-	return g.session(ctx, conn, startup)
+	if err := g.session(ctx, conn, startup); err != nil {
+		refuse(err)
+	}
 }
 
 func (g *gateway) session(ctx context.Context, client net.Conn, startup *Startup) error {
