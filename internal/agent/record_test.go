@@ -161,8 +161,13 @@ func TestNoPasswordOnRecord(t *testing.T) {
 		"ALTER ROLE nobody PASSWORD 'hush2' AND 'hush3'", // a syntax error, which quotes a part
 		"DO $$ BEGIN EXECUTE 'ALTER ROLE nobody PASSWORD ''hush4'''; END $$",
 		"SELECT 1; ALTER ROLE nobody PASSWORD $x$hush5$x$ " + strings.Repeat("-- long\n", 50_000),
+		`DO $$ BEGIN EXECUTE E'ALTER ROLE nobody P\x41SSWORD \047hush\047'; END $$`,
+		`SET standard_conforming_strings = off`,
+		`DO 'BEGIN ALTER ROLE nobody PASSWORD \047hush\047; END'`,
+		`ALTER ROLE nobody PASSWORD 'x\'hush'`,
+		`CREATE SUBSCRIPTION s CONNECTION 'postgresql://a:hush@nowhere/' PUBLICATION p`,
 	} {
-		_, _ = pg.Exec(ctx, sql).ReadAll() // all fail
+		_, _ = pg.Exec(ctx, sql).ReadAll() // all but the setting fail
 	}
 	const format = "SELECT format('ALTER ROLE nobody PASSWORD %L', $1::text), $2::text::int"
 	_ = pg.ExecParams(ctx, format, [][]byte{[]byte("hush6"), []byte("hush7")}, nil, nil, nil).Read()

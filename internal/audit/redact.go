@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,20 +16,35 @@ const secretWord = "password"
 
 // Redact returns a statement without the passwords that SQL has in clear text:
 // the string behind the word PASSWORD, also inside strings, dollar quotes and
-// connection strings. Where the text cannot be taken apart for certain and might
-// hold a password, only its first word is left.
+// connection strings, and URIs with a password. Where the text cannot be taken apart
+// for certain and might hold a password, only its first word is left.
 //
 // It reads tokens as PostgreSQL's lexer does (documentation, section 4.1), so
 // comments, quotes and escapes cannot hide anything. A password that a function
 // puts together from pieces cannot be seen.
 func Redact(sql string) string {
-	if !containsFold(sql, secretWord) {
+	if hidesSecret(sql) {
+		return CommandWord(sql) + " [redacted]"
+	}
+	if !mayHoldSecret(sql) {
 		return sql
 	}
 	if text, ok := redact(sql, 0); ok {
 		return text
 	}
 	return CommandWord(sql) + " [redacted]"
+}
+
+// uriPassword is the beginning of a URI up to the end of the password in it.
+var uriPassword = regexp.MustCompile(`://[^\s/?#'@]*:[^\s/?#@]*@`)
+
+// mayHoldSecret reports whether text has anything that may be a secret.
+func mayHoldSecret(text string) bool {
+	return containsFold(text, secretWord) || hasURIPassword(text)
+}
+
+func hasURIPassword(text string) bool {
+	return strings.Contains(text, "://") && uriPassword.MatchString(text)
 }
 
 // maxNesting bounds how deep statements inside strings inside statements are read.
@@ -52,23 +68,36 @@ func redact(sql string, depth int) (string, bool) {
 		case t.kind == blankToken:
 		case t.kind == stringToken && secret:
 			text = redacted
-		case t.kind == stringToken && containsFold(text, secretWord):
+		case t.kind == stringToken && mayHoldSecret(text):
 			if text, ok = redactString(text, t, depth); !ok {
 				return "", false
 			}
 		default:
 			// A string may be continued on the next line; then more of the secret follows.
-			secret = t.kind == wordToken && strings.EqualFold(text, secretWord)
+			secret = isSecretName(text, t)
 		}
 		out.WriteString(text)
 	}
 	return out.String(), true
 }
 
+// isSecretName reports whether a word or quoted identifier is the name of a secret,
+// such as PASSWORD or "sslpassword".
+func isSecretName(text string, t token) bool {
+	if t.kind != wordToken && text[0] != '"' {
+		return false
+	}
+	name := strings.TrimSuffix(text, `"`)
+	return len(name) >= len(secretWord) && strings.EqualFold(name[len(name)-len(secretWord):], secretWord)
+}
+
 // redactString looks for secrets inside a string, which may be a statement or a
 // connection string. One that holds any, or is not certain, goes as a whole.
 func redactString(text string, t token, depth int) (string, bool) {
 	inner := t.inner(text)
+	if !t.dollar && strings.IndexByte(inner, '\\') >= 0 {
+		return redacted, true // a quote may be escaped in it
+	}
 	clean, ok := redact(inner, depth+1)
 	if ok && clean == inner && !hasConnectionPassword(inner) {
 		return text, true
@@ -80,8 +109,12 @@ func redactString(text string, t token, depth int) (string, bool) {
 }
 
 // hasConnectionPassword reports whether text has password= as libpq's connection
-// strings write it, blanks around the sign included, or as URI parameters do.
+// strings write it, blanks around the sign included, or as URI parameters do, or a
+// password in a URI.
 func hasConnectionPassword(text string) bool {
+	if hasURIPassword(text) {
+		return true
+	}
 	for {
 		i := indexFold(text, secretWord)
 		if i < 0 {
@@ -103,6 +136,9 @@ func hasConnectionPassword(text string) bool {
 // It is true of whatever [Redact] changes, and where the text cannot be taken apart
 // for certain.
 func MentionsPassword(sql string) bool {
+	if hidesSecret(sql) || hasURIPassword(sql) {
+		return true
+	}
 	if !containsFold(sql, secretWord) {
 		return false
 	}
@@ -115,10 +151,9 @@ func MentionsPassword(sql string) bool {
 		rest = rest[t.size:]
 		switch {
 		case t.kind == blankToken:
+		case isSecretName(text, t):
+			return true
 		case t.kind == wordToken || text[0] == '"':
-			if strings.EqualFold(strings.Trim(text, `"`), secretWord) {
-				return true
-			}
 		case containsFold(text, secretWord):
 			return true
 		}
