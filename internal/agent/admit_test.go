@@ -191,6 +191,15 @@ func TestStartupMessage(t *testing.T) {
 		{3 << 16, []string{"application_name", strings.Repeat("x", 9947)}, "E"},
 		{2 << 16, nil, "E"},
 		{4 << 16, nil, "E"},
+		// Of duplicates the last counts: nobody is let in by one name and logs in by another.
+		{3 << 16, []string{"user", "postgres"}, "E"},
+		{3 << 16, []string{"user", "postgres", "user", "starter"}, "R"},
+		{3 << 16, []string{"user", ""}, "E"},
+		{3 << 16, []string{"database", "nowhere", "database", "postgres"}, "R"},
+		{3 << 16, []string{"options", "", "options", "-c session_authorization=postgres"}, "E"},
+		{3 << 16, []string{"options", "-c session_authorization=postgres", "options", ""}, "E"},
+		{3 << 16, []string{"options", "-c role=postgres"}, "E"}, // PostgreSQL says so
+		{3 << 16, []string{"_pq_.session_authorization", "postgres", "_pq_.user", "postgres"}, "v"},
 	} {
 		if got := string(startRaw(t, proxy, c.version, c.params...)); !strings.HasPrefix(got, c.want) {
 			t.Errorf("version %x with %.40q: %.80q, want %q", c.version, c.params, got, c.want)

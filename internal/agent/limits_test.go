@@ -127,3 +127,61 @@ func TestSessionEndsAtItsMaximumLength(t *testing.T) {
 		t.Errorf("on record as %v", event)
 	}
 }
+
+// TestMaxConnections: as many sessions as policy allows, also when many come at once,
+// over both ways and for several certificates of one person. What is refused says
+// so; what has ended counts no more; others have their own.
+func TestMaxConnections(t *testing.T) {
+	t.Parallel()
+	env := testenv.Shared(t)
+	env.Apply(t, limitedRole("crowded", "create_db_user_mode: keep, max_connections: 3"))
+	env.AddUser(t, "crowd", []string{"crowded"}, nil)
+	env.AddUser(t, "elsewhere", []string{"crowded"}, nil)
+	route := identity.Route{Database: "example"}
+	crowd := env.As(t, "crowd")
+	direct, again, proxy := crowd.Direct(t, route), env.As(t, "crowd").Direct(t, route), crowd.Proxy(t, route)
+
+	const tries = 12
+	conns, refusals := make(chan *pgx.Conn, tries), make(chan error, tries)
+	var trying sync.WaitGroup
+	for i := range tries {
+		trying.Go(func() {
+			conn, err := pgx.ConnectConfig(t.Context(), []*pgx.ConnConfig{direct, again, proxy}[i%3])
+			if err != nil {
+				refusals <- err
+				return
+			}
+			conns <- conn
+		})
+	}
+	trying.Wait()
+	if len(conns) != 3 {
+		t.Errorf("%d sessions at once, want 3", len(conns))
+	}
+	close(refusals)
+	for err := range refusals {
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || pg.Code != "53300" || pg.Severity != "FATAL" || !contains(pg.Message, `too many connections for user "crowd"`) || !contains(pg.Detail, "max_connections") || pg.Hint == "" {
+			t.Errorf("refused with %v", err)
+		}
+	}
+	env.AwaitAudit(t, tries-3, of("crowd", "TDB00W"))
+	testenv.Connect(t, env.As(t, "elsewhere").Direct(t, route))
+
+	testenv.Close(t, <-conns)
+	testenv.Eventually(t, "there is room for another session", func() bool {
+		conn, err := pgx.ConnectConfig(t.Context(), proxy)
+		if err == nil {
+			conns <- conn
+		}
+		return err == nil
+	})
+	if refused := testenv.Refused(t, direct); refused.Code != "53300" {
+		t.Errorf("refused with %v", refused)
+	}
+	close(conns)
+	for conn := range conns {
+		testenv.Close(t, conn)
+	}
+	awaitAccount(t, env, "crowd", testenv.Account{Exists: true, Roles: []string{testenv.Group}})
+}
