@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,19 +30,32 @@ func TestFaultsOnTheWay(t *testing.T) {
 		"silence":     (*faulty).silence,
 	} {
 		for _, side := range []string{"client", "server"} {
-			for _, state := range []string{"idle", "busy"} {
+			states := []string{"idle", "busy", "copying"}
+			if name == "silence" || name == "end to near" {
+				states = states[:2] // in a stream these take as long as the limits of an end
+			}
+			for _, state := range states {
 				t.Run(strings.Join([]string{name, side, state}, ", "), func(t *testing.T) {
 					t.Parallel()
 					s := hireVictim(t, env, side)
 					conn := testenv.Connect(t, s.cfg)
 					ended := make(chan struct{})
-					if state == "busy" {
+					switch state {
+					case "busy":
 						go func() {
 							defer close(ended)
 							_, _ = conn.Exec(t.Context(), "SELECT pg_sleep(600)")
 						}()
 						env.AwaitQuery(t, s.name, "pg_sleep")
-					} else {
+					case "copying": // in mid-stream, all buffers full
+						var flow counter
+						s.way.pause.Store(int64(5 * time.Millisecond)) // in which others may run
+						go func() {
+							defer close(ended)
+							_, _ = conn.PgConn().CopyTo(t.Context(), &flow, "COPY (SELECT repeat('x', 1000), generate_series(1, 1000000000)) TO STDOUT")
+						}()
+						testenv.Eventually(t, "data flows", func() bool { return flow.Load() > 1<<20 })
+					default:
 						close(ended)
 					}
 					fault(s.way)
@@ -65,6 +79,14 @@ func TestFaultsOnTheWay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// counter counts what is written to it.
+type counter struct{ atomic.Int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // TestSlowWay: with pauses, and in pieces of one byte, everything works, and the end
