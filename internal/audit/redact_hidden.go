@@ -8,7 +8,7 @@ import (
 
 // continuation is what stands between the parts of a string that goes on in another
 // line.
-var continuation = regexp.MustCompile(`'+(?:\s|--[^\r\n]*)*[\r\n](?:\s|--[^\r\n]*)*'+`)
+var continuation = regexp.MustCompile(`'+(?:[\s\v]|--[^\r\n]*)*[\r\n](?:[\s\v]|--[^\r\n]*)*'+`)
 
 // hidesSecret reports whether the word that secrets stand behind is in sql, but not
 // to be seen: with letters of it escaped, or in two parts of a string. Then nothing
@@ -17,7 +17,7 @@ func hidesSecret(sql string) bool {
 	if strings.Contains(sql, "&") && containsFold(sql, "uescape") {
 		return true
 	}
-	if (strings.Contains(sql, "\n") || strings.Contains(sql, "\r")) && continuation.MatchString(sql) &&
+	if mayContinue(sql) && continuation.MatchString(sql) &&
 		countSecret(continuation.ReplaceAllLiteralString(sql, "")) > countSecret(continuation.ReplaceAllLiteralString(sql, " ")) {
 		return true
 	}
@@ -38,6 +38,28 @@ func hidesSecret(sql string) bool {
 		}
 	}
 	return true
+}
+
+// mayContinue reports whether a string may go on in another line than it began. It is a
+// glance: hardly a statement of several lines has such a string, and to match an
+// expression takes thirty times as long.
+func mayContinue(sql string) bool {
+	if strings.IndexByte(sql, '\r') >= 0 {
+		return true // not looked at any closer: hardly a statement has that either
+	}
+	for rest := sql; ; {
+		i := strings.IndexByte(rest, '\n')
+		if i < 0 {
+			return false
+		}
+		line, behind := rest[:i], strings.TrimLeft(rest[i:], " \t\n\f\v")
+		if strings.HasPrefix(behind, "'") || strings.HasPrefix(behind, "--") {
+			if strings.HasSuffix(strings.TrimRight(line, " \t\f\v"), "'") || strings.Contains(line, "--") {
+				return true
+			}
+		}
+		rest = behind
+	}
 }
 
 // unescape replaces what stands behind backslashes by the characters that it stands

@@ -39,6 +39,9 @@ func TestRedact(t *testing.T) {
 		{"letter escaped as unicode", `DO U&'BEGIN ALTER ROLE a P\0041SSWORD ''s3cret''; END'`, `DO [redacted]`},
 		{"letter escaped with another sign", `DO U&'BEGIN ALTER ROLE a P!0041SSWORD ''s3cret''; END' UESCAPE '!'`, `DO [redacted]`},
 		{"word continued", "DO 'BEGIN ALTER ROLE a PASS' -- password\n'WORD ''s3cret''; END'", `DO [redacted]`},
+		{"word continued after blanks", "DO 'BEGIN ALTER ROLE a PASS' \f\v \n\n\t 'WORD ''s3cret''; END'", `DO [redacted]`},
+		{"word continued after comments", "DO 'BEGIN ALTER ROLE a PASS'\n-- x\n--\n'WORD ''s3cret''; END'", `DO [redacted]`},
+		{"word continued behind a carriage return", "DO 'BEGIN ALTER ROLE a PASS'\r'WORD ''s3cret''; END'", `DO [redacted]`},
 		{"escapes of other things", `SELECT E'a\tb\x41\\', 'x'` + "\n'y'", `SELECT E'a\tb\x41\\', 'x'` + "\n'y'"},
 		{"quoted option", `CREATE USER MAPPING FOR a SERVER s OPTIONS ("password" 's3cret')`, `CREATE USER MAPPING FOR a SERVER s OPTIONS ("password" '[redacted]')`},
 		{"pass phrase of a key", `CREATE USER MAPPING FOR a SERVER s OPTIONS (sslpassword 's3cret')`, `CREATE USER MAPPING FOR a SERVER s OPTIONS (sslpassword '[redacted]')`},
@@ -89,10 +92,16 @@ func inLineComment(sql string) bool {
 }
 
 func BenchmarkRedact(b *testing.B) {
-	sql := strings.Repeat("SELECT a, b FROM t WHERE name = 'something' AND other > 17 ", 20)
-	b.SetBytes(int64(len(sql)))
-	for b.Loop() {
-		Redact(sql)
+	for name, sql := range map[string]string{
+		"one line": "SELECT a, b FROM t WHERE name = 'something' AND other > 17 ", "lines": "SELECT a, b\n FROM t\n WHERE name = 'something'\n AND other > 17\n",
+	} {
+		b.Run(name, func(b *testing.B) {
+			sql := strings.Repeat(sql, 20)
+			b.SetBytes(int64(len(sql)))
+			for b.Loop() {
+				Redact(sql)
+			}
+		})
 	}
 }
 

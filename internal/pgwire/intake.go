@@ -49,7 +49,7 @@ type waiter interface {
 }
 
 // nothingYet is what a read returns instead of waiting. TLS may go on after it.
-type nothingYet struct{}
+type nothingYet struct{} //nolint:errname // a state, not a failure
 
 func (nothingYet) Error() string   { return "nothing to read yet" }
 func (nothingYet) Timeout() bool   { return true }
