@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"syscall"
 
 	"github.com/postern-db/postern/internal/pgwire"
 )
@@ -49,10 +51,11 @@ func (s *session) newRelay(ctx context.Context) (*pgwire.Relay, error) {
 	return pgwire.NewRelay(pgwire.RelayConfig{Client: s.conn, Server: s.server, Observe: observe}), nil
 }
 
-// whyEnded returns nil for a session that ended with a goodbye of its client. On a
-// way that was cut, TCP's end of file may be all that is seen.
+// whyEnded returns nil for a session that ended with a goodbye of its client.
 func whyEnded(r pgwire.Result) error {
 	switch {
+	case r.By == pgwire.ByClient && (errors.Is(r.Err, syscall.ECONNRESET) || errors.Is(r.Err, syscall.EPIPE)):
+		return &silent{fmt.Errorf("%w: %w", pgwire.ErrNoGoodbye, r.Err)}
 	case r.By == pgwire.ByClient && r.Err != nil:
 		return &silent{r.Err}
 	case r.Err != nil || r.Goodbye:
@@ -60,5 +63,5 @@ func whyEnded(r pgwire.Result) error {
 	case r.By == pgwire.ByServer:
 		return errors.New("the server closed the connection")
 	}
-	return &silent{errors.New("the client closed the connection without a goodbye")}
+	return &silent{pgwire.ErrNoGoodbye}
 }

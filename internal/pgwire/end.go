@@ -94,4 +94,8 @@ func (e *end) rearm() {
 	_ = e.SetReadDeadline(deadline)
 }
 
+// cut tells, after the end of file, that the connection has ended and TLS has not. To TLS that is
+// an attack or an accident (RFC 8446, section 6.1), although crypto/tls says nothing between two records.
+func (e *end) cut() bool { return !e.in.plain && e.in.err != nil }
+
 func (e *end) closeWrite() error { return closeWrite(e.Conn) }

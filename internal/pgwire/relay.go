@@ -230,7 +230,7 @@ func (r *Relay) clientEnded(err *pumpError) {
 	case err.write != nil:
 		// The server is gone; what it still said is read and passed on.
 		r.server.limitRead(time.Now().Add(terminateGrace))
-	case err.read == io.EOF: //nolint:errorlint // crypto/tls and net return it unwrapped
+	case err.read == io.EOF && !r.client.cut(): //nolint:errorlint // crypto/tls and net return it unwrapped
 		r.ended(ByClient, nil)
 		_ = r.server.closeWrite()
 		r.server.limitRead(time.Now().Add(r.cfg.HalfClose))
@@ -238,13 +238,22 @@ func (r *Relay) clientEnded(err *pumpError) {
 		// The read was interrupted; the other direction still has to tell the client why.
 		_ = r.server.closeWrite()
 	default:
-		// Reset, or cut without TLS's goodbye: nobody is there to be answered.
-		r.ended(ByClient, r.unlessGoodbye(err.read))
+		// Reset, or gone without TLS's goodbye, as a program is that was killed: nobody is
+		// there to be answered.
+		cause := err.read
+		if cause == io.EOF { //nolint:errorlint // as above
+			cause = ErrNoGoodbye
+		}
+		r.ended(ByClient, r.unlessGoodbye(cause))
 		_ = r.client.SetWriteDeadline(past)
 		_ = r.server.closeWrite()
 		r.server.limitRead(past)
 	}
 }
+
+// ErrNoGoodbye is the end of a client that has not said that it goes: neither Terminate
+// nor, with TLS, that it will send no more.
+var ErrNoGoodbye = errors.New("the client closed the connection without a goodbye")
 
 // unlessGoodbye drops the error of a client that had sent Terminate: how it hangs
 // up after that is of no interest.

@@ -228,6 +228,23 @@ func TestRelayHalfCloseHasALimit(t *testing.T) {
 	r.expectEnd(r.client)
 }
 
+// TestRelayEndsWithItsClient: a client whose program was killed ends TCP and not TLS. Its session
+// does not go on as that of a client that only sends no more.
+func TestRelayEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	for goodbye, want := range map[string]Result{"": {By: ByClient, Err: ErrNoGoodbye}, string(msg('X', "")): {By: ByClient, Goodbye: true}} {
+		r := newRig(t, tlsPair, RelayConfig{HalfClose: testTimeout})
+		sent := append(msg('Q', "select pg_sleep(60)\x00"), goodbye...)
+		r.send(r.client, sent)
+		r.expect(r.server, sent)
+		tcpBelow(t, r.client).Close()
+		r.expectEnd(r.server)
+		if res := r.wait(); res.By != want.By || !errors.Is(res.Err, want.Err) || res.Goodbye != want.Goodbye {
+			t.Errorf("result %+v, want %+v", res, want)
+		}
+	}
+}
+
 func TestRelayEndsWhenClientIsCut(t *testing.T) {
 	t.Parallel()
 	client, near := tcpPair(t)
