@@ -38,7 +38,7 @@ func startAurora(t *testing.T, version int, prepare ...string) *aurora {
 	fake := rdstest.Start(t)
 	cfg := fake.Config()
 	cfg.DiscoveryInterval = 50 * time.Millisecond
-	env := testenv.Start(t, testenv.Options{Version: version, AWS: cfg, Service: `db_service:
+	env := testenv.Start(t, testenv.Options{Version: version, HBA: rdstest.HBA, AWS: cfg, Service: `db_service:
   aws:
   - types: [rds]
     regions: [eu-west-1]
@@ -111,6 +111,26 @@ func TestAuroraReader(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAuroraOvertakenLogin: as TestOvertakenLogin, through the reader. The login that another
+// agent's sweep overtakes is that of the anchor.
+func TestAuroraOvertakenLogin(t *testing.T) {
+	t.Parallel()
+	a := startAurora(t, 0)
+	alice := a.Hire(t, "alice", "keep", "reader")
+	overtake(t, a.Env, "alice")
+	conn := alice.Connect(t, auroraReader, "postgres")
+	onReplica(t, conn)
+	if got := text(t, conn, "SELECT pg_has_role('reader', 'usage')::text"); got != "true" {
+		t.Errorf("alice has her db role on the replica: %s", got)
+	}
+	reader, refused := logins(a.reader, "alice"), a.writer.Refused()
+	if reader != 1 || len(refused) == 0 {
+		t.Errorf("alice logged in %d times at the reader, want once; refused: %q, want the anchor's first login", reader, refused)
+	}
+	testenv.Close(t, conn)
+	awaitAccount(t, a.Env, "alice", disabled)
 }
 
 // TestAuroraFailover: the cluster's reader takes over. Both endpoints lead to

@@ -92,10 +92,12 @@ func (c *credentials) ofSession(ctx context.Context, host string, s *session) (a
 
 // overtaken reports whether a refused login can be another agent's doing:
 // PostgreSQL knows the database user but does not let it in, or does not know it
-// any more, or has another password for it.
-func (c *credentials) overtaken(err error) bool {
+// any more, or has another password for it, or asks for another proof. Which line of
+// pg_hba.conf counts may depend on the db roles: RDS takes tokens from members of
+// rds_iam, and asks everybody else for a password.
+func overtaken(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == invalidAuthorization || pg.Code == invalidPassword && c.method == resource.AuthPassword)
+	return ok && (pg.Code == invalidAuthorization || pg.Code == invalidPassword) || errors.Is(err, pgwire.ErrMethod)
 }
 
 func noPassword(context.Context) (string, error) {

@@ -22,7 +22,7 @@ func startDiscovering(t *testing.T, service string) *rds {
 	fake := rdstest.Start(t)
 	cfg := fake.Config()
 	cfg.DiscoveryInterval = 50 * time.Millisecond
-	env := testenv.Start(t, testenv.Options{Service: service, AWS: cfg})
+	env := testenv.Start(t, testenv.Options{HBA: rdstest.HBA, Service: service, AWS: cfg})
 	env.Server.Exec(t, "CREATE ROLE rds_iam", `GRANT rds_iam TO "teleport-admin" WITH ADMIN OPTION`)
 	return &rds{Env: env, fake: fake, front: fake.Front(t, env.Server, "eu-west-1")}
 }

@@ -30,7 +30,7 @@ type rds struct {
 func startRDS(t *testing.T, version int) *rds {
 	t.Helper()
 	fake := rdstest.Start(t)
-	env := testenv.Start(t, testenv.Options{Version: version, Service: everything, AWS: fake.Config()})
+	env := testenv.Start(t, testenv.Options{Version: version, HBA: rdstest.HBA, Service: everything, AWS: fake.Config()})
 	env.Server.Exec(t, "CREATE ROLE rds_iam", `GRANT rds_iam TO "teleport-admin" WITH ADMIN OPTION`)
 	return &rds{Env: env, fake: fake, front: fake.Front(t, env.Server, "eu-west-1")}
 }
@@ -183,7 +183,7 @@ func TestRDSUnknownRoots(t *testing.T) {
 	right := fake.Config().Roots
 	cfg := fake.Config()
 	cfg.Roots = stranger.PEM()
-	env := testenv.Start(t, testenv.Options{Service: everything, AWS: cfg})
+	env := testenv.Start(t, testenv.Options{HBA: rdstest.HBA, Service: everything, AWS: cfg})
 	r := &rds{Env: env, fake: fake, front: fake.Front(t, env.Server, "eu-west-1")}
 	env.Server.Exec(t, "CREATE ROLE rds_iam", `GRANT rds_iam TO "teleport-admin" WITH ADMIN OPTION`)
 	with := func(name string, pem []byte) string {
@@ -210,7 +210,7 @@ func TestUserOutsideIAM(t *testing.T) {
 	awaitServed(t, r.Env, "orders")
 	r.AddUser(t, "paul", []string{"plain"}, nil)
 	route := identity.Route{Database: "orders", DatabaseName: "postgres", DatabaseUser: "report"}
-	refusal{"28000", "PAM authentication failed", `GRANT rds_iam TO "report";`}.check(t, testenv.Refused(t, r.As(t, "paul").Proxy(t, route)))
+	refusal{"28P01", "password authentication failed", `GRANT rds_iam TO "report";`}.check(t, testenv.Refused(t, r.As(t, "paul").Proxy(t, route)))
 }
 
 func TestRedshiftIsRefused(t *testing.T) {

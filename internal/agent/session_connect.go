@@ -152,7 +152,7 @@ func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeou
 	if s.database.traits.refusesClientCheck(err) || errors.Is(err, errMovedAside) {
 		return true, err
 	}
-	if s.lease == nil || !s.database.credentials.overtaken(err) {
+	if s.lease == nil || !overtaken(err) {
 		return false, err
 	}
 	if failed := s.lease.Reactivate(ctx); failed != nil {

@@ -21,8 +21,13 @@ const (
 	authSASLFinal    = 12
 )
 
-// ErrMD5 is in the chain of the error of a login that wants an MD5 proof.
-var ErrMD5 = errors.New("MD5 authentication")
+var (
+	// ErrMethod is in the chain of the error of a login in which the server asks for
+	// another proof than the one there is: another line of its pg_hba.conf counts.
+	ErrMethod = errors.New("another authentication method")
+	// ErrMD5 is in the chain of the error of a login that wants an MD5 proof.
+	ErrMD5 = fmt.Errorf("MD5: %w", ErrMethod)
+)
 
 // authenticate answers one authentication request.
 func (s *starter) authenticate(ctx context.Context, body []byte) error {
@@ -41,7 +46,7 @@ func (s *starter) authenticate(ctx context.Context, body []byte) error {
 		return nil
 	case authCleartext:
 		if s.cfg.SCRAMOnly || s.cfg.SaltedPassword != nil {
-			return fault.New(fault.Unavailable, "the database server asks for a password in clear text").
+			return fault.New(fault.Unavailable, "the database server asks for a password in clear text").WithCause(ErrMethod).
 				WithHint("Let pg_hba.conf of the server say scram-sha-256 instead of password, ldap, pam or radius for this connection.")
 		}
 		if s.conn.tls == nil && !s.conn.unix {
@@ -72,7 +77,7 @@ func (s *starter) authenticate(ctx context.Context, body []byte) error {
 		return fault.New(fault.Unavailable, "the database server asks for MD5 authentication, which is not secure").WithCause(ErrMD5).
 			WithHint("Use certificates (hostssl … cert) or scram-sha-256 in its pg_hba.conf.")
 	}
-	return fault.Newf(fault.Unavailable, "the database server asks for an authentication method (%d) that is not supported", request).
+	return fault.Newf(fault.Unavailable, "the database server asks for an authentication method (%d) that is not supported", request).WithCause(ErrMethod).
 		WithHint("Use certificates (hostssl … cert) or scram-sha-256 in its pg_hba.conf.")
 }
 
@@ -107,7 +112,7 @@ func (s *starter) beginSCRAM(ctx context.Context, list []byte) error {
 
 func (s *starter) password(ctx context.Context) (string, error) {
 	if s.cfg.Password == nil {
-		return "", fault.Newf(fault.Unavailable, "the database server asks for a password, but none is configured for %s", s.cfg.User).
+		return "", fault.Newf(fault.Unavailable, "the database server asks for a password, but none is configured for %s", s.cfg.User).WithCause(ErrMethod).
 			WithHint("Let the server accept certificates for this connection: hostssl all all all cert in its pg_hba.conf, above the lines that ask for passwords.")
 	}
 	password, err := s.cfg.Password(ctx)

@@ -197,7 +197,8 @@ func (l *Lease) User() string {
 }
 
 // Reactivate activates the account again. Call it when PostgreSQL refuses the
-// database user's login with SQLSTATE 28000 or 28P01: another agent may have released the account
+// database user's login with SQLSTATE 28000 or 28P01, or asks for another proof than
+// the account has: another agent may have released the account
 // after our activation and before the login. Then log in again, as [Lease.User] says
 // now. Errors are those of [Server.Activate]; the lease stays valid.
 func (l *Lease) Reactivate(ctx context.Context) error {

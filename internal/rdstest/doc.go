@@ -9,6 +9,7 @@
 // Nothing is taken on trust. Every API request must carry a Signature Version 4
 // that a second signing of the same request gives again. A [Front] stands before a
 // real PostgreSQL and lets a member of rds_iam in with a token only: correctly
-// signed, not expired, and for exactly this host, port, region and user.
+// signed, not expired, and for exactly this host, port, region and user. Everybody
+// else is asked for a password by PostgreSQL itself.
 // [Fake.Endpoints] are fronts like those of an Aurora cluster.
 package rdstest

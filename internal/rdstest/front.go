@@ -38,8 +38,12 @@ type Front struct {
 	admitted []string // users that were let in
 }
 
+// HBA is what a server behind a front says in pg_hba.conf, as RDS does: who is not a
+// member of rds_iam is asked for a password.
+const HBA = "hostnossl all all 127.0.0.1/32 md5"
+
 // Front starts a front of the server on 127.0.0.1, which ends with the fake. The
-// server must let roles in through its Unix socket.
+// server must let roles in through its Unix socket, and have [HBA].
 func (f *Fake) Front(t testing.TB, server *pgtest.Server, region string) *Front {
 	t.Helper()
 	ln, err := listen(t.Context(), "127.0.0.1", 0)
@@ -196,17 +200,27 @@ func (f *Front) serve(ctx context.Context, raw net.Conn) error {
 		return err
 	}
 	user := startupUser(packet)
+	member, err := f.iamMember(ctx, user)
+	if err != nil {
+		return refuse(conn, "57P03", "the server is down")
+	}
+	if !member {
+		f.note(&f.refused, fmt.Sprintf("%s: user %[1]q is not a member of rds_iam", user))
+		return f.relay(ctx, conn, packet, f.dialPassword)
+	}
 	if why := f.logIn(ctx, conn, user); why != nil {
-		f.mu.Lock()
-		f.refused = append(f.refused, user+": "+why.Error())
-		f.mu.Unlock()
+		f.note(&f.refused, user+": "+why.Error())
 		// What real servers say, whatever the reason is.
 		return refuse(conn, "28000", fmt.Sprintf("PAM authentication failed for user %q", user))
 	}
+	f.note(&f.admitted, user)
+	return f.relay(ctx, conn, packet, f.dial)
+}
+
+func (f *Front) note(list *[]string, entry string) {
 	f.mu.Lock()
-	f.admitted = append(f.admitted, user)
-	f.mu.Unlock()
-	return f.relay(ctx, conn, packet)
+	defer f.mu.Unlock()
+	*list = append(*list, entry)
 }
 
 func startupUser(packet []byte) string {
@@ -249,13 +263,6 @@ func (f *Front) logIn(ctx context.Context, conn net.Conn, user string) error {
 	if _, err := io.ReadFull(conn, password); err != nil {
 		return err
 	}
-	member, err := f.iamMember(ctx, user)
-	if err != nil {
-		return err
-	}
-	if !member {
-		return fmt.Errorf("user %q is not a member of rds_iam", user)
-	}
 	return f.fake.verifyToken(ctx, strings.TrimSuffix(string(password), "\x00"), f.Addr(), f.Region, f.Account, user)
 }
 
@@ -278,16 +285,26 @@ func (f *Front) iamMember(ctx context.Context, user string) (member bool, err er
 	return member, err
 }
 
+// dial connects to the real server where that trusts us.
 func (f *Front) dial(ctx context.Context) (net.Conn, error) {
-	f.mu.Lock()
-	server := f.server
-	f.mu.Unlock()
+	server := f.leader()
 	return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(server.SocketDir(), fmt.Sprintf(".s.PGSQL.%d", server.Port)))
 }
 
-// relay logs in to the real server, which trusts us, and copies both ways.
-func (f *Front) relay(ctx context.Context, conn *tls.Conn, packet []byte) error {
-	behind, err := f.dial(ctx)
+// dialPassword connects to the real server where that asks for a password.
+func (f *Front) dialPassword(ctx context.Context) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", f.leader().Addr())
+}
+
+func (f *Front) leader() *pgtest.Server {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.server
+}
+
+// relay hands a login on to the real server, and copies both ways.
+func (f *Front) relay(ctx context.Context, conn *tls.Conn, packet []byte, dial func(context.Context) (net.Conn, error)) error {
+	behind, err := dial(ctx)
 	if err != nil {
 		return refuse(conn, "57P03", "the server is down")
 	}
@@ -298,7 +315,7 @@ func (f *Front) relay(ctx context.Context, conn *tls.Conn, packet []byte) error 
 	var copying sync.WaitGroup
 	copying.Go(func() {
 		_, _ = io.Copy(behind, conn) // ends when either side does
-		_ = behind.(*net.UnixConn).CloseWrite()
+		_ = behind.(interface{ CloseWrite() error }).CloseWrite()
 	})
 	_, err = io.Copy(conn, behind)
 	conn.Close()

@@ -168,6 +168,14 @@ func (e *Env) ExpectUncleanEnd() { e.broken = true }
 // Log returns what the gateway has logged.
 func (e *Env) Log() string { return e.log.String() }
 
+// OnLog has do called with each line that the gateway logs, before it goes on, so
+// that a test can hold it there. Nothing of the gateway logs anything meanwhile.
+func (e *Env) OnLog(do func(line string)) {
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	e.log.watch = do
+}
+
 // AuditDir returns the directory of the audit log.
 func (e *Env) AuditDir() string { return daemon.AuditDir(e.DataDir) }
 

@@ -212,14 +212,20 @@ func (a *announcement) Write(p []byte) (int, error) {
 
 // buffer is text that one goroutine writes and another reads.
 type buffer struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
+	mu    sync.Mutex // guards the fields below
+	text  bytes.Buffer
+	watch func(line string) // nil: nobody watches
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
+	watch := b.watch
+	n, err := b.text.Write(p)
+	b.mu.Unlock()
+	if watch != nil {
+		watch(string(p))
+	}
+	return n, err
 }
 
 func (b *buffer) String() string {
