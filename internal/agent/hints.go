@@ -88,6 +88,9 @@ func (d *database) adminHint(err error, admin, dbname string) error {
 
 // connectHint adds to a refused login of the database user what repairs it.
 func (s *session) connectHint(err error) error {
+	if s.database.credentials.method == resource.AuthIAM && errors.Is(err, pgwire.ErrMethod) {
+		return withHint(err, fault.Of(err).Text, s.database.tokenHint(s.account, ""))
+	}
 	if _, told := errors.AsType[*fault.Error](err); told {
 		return err
 	}

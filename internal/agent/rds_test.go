@@ -201,16 +201,25 @@ func TestRDSUnknownRoots(t *testing.T) {
 }
 
 // TestUserOutsideIAM: a database user that Postern did not make and that is not a
-// member of rds_iam gets to read what is missing.
+// member of rds_iam gets to read what is missing. The server asks such a user for a
+// password, with MD5 if that is its default.
 func TestUserOutsideIAM(t *testing.T) {
 	t.Parallel()
-	r := startRDS(t, 0)
-	r.Server.Exec(t, "CREATE ROLE report LOGIN")
-	r.Apply(t, r.database("orders", "eu-west-1", ""), strings.Replace(testenv.Role("plain", "off"), "db_roles:", "db_users: [report]\n    db_roles:", 1))
-	awaitServed(t, r.Env, "orders")
-	r.AddUser(t, "paul", []string{"plain"}, nil)
-	route := identity.Route{Database: "orders", DatabaseName: "postgres", DatabaseUser: "report"}
-	refusal{"28P01", "password authentication failed", `GRANT rds_iam TO "report";`}.check(t, testenv.Refused(t, r.As(t, "paul").Proxy(t, route)))
+	for encryption, want := range map[string]refusal{
+		"scram-sha-256": {"28P01", "password authentication failed", `GRANT rds_iam TO "report";`},
+		"md5":           {"28000", "asks for MD5 authentication", `GRANT rds_iam TO "report";`},
+	} {
+		t.Run(encryption, func(t *testing.T) {
+			t.Parallel()
+			r := startRDS(t, 0)
+			r.Server.Exec(t, "ALTER SYSTEM SET password_encryption = '"+encryption+"'", "SELECT pg_reload_conf()", "CREATE ROLE report LOGIN")
+			r.Apply(t, r.database("orders", "eu-west-1", ""), strings.Replace(testenv.Role("plain", "off"), "db_roles:", "db_users: [report]\n    db_roles:", 1))
+			awaitServed(t, r.Env, "orders")
+			r.AddUser(t, "paul", []string{"plain"}, nil)
+			route := identity.Route{Database: "orders", DatabaseName: "postgres", DatabaseUser: "report"}
+			want.check(t, testenv.Refused(t, r.As(t, "paul").Proxy(t, route)))
+		})
+	}
 }
 
 func TestRedshiftIsRefused(t *testing.T) {
