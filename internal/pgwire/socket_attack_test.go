@@ -221,13 +221,14 @@ func TestSocketUnderDeadlines(t *testing.T) {
 		})
 	}
 	var interrupted atomic.Int64
+	first := make(chan struct{}) // closed when something was interrupted
 	again := func(err error) bool {
 		if err != nil && !isTimeout(err) {
 			t.Error(err)
 			return false
 		}
-		if err != nil {
-			interrupted.Add(1)
+		if err != nil && interrupted.Add(1) == 1 {
+			close(first)
 		}
 		return true
 	}
@@ -252,6 +253,13 @@ func TestSocketUnderDeadlines(t *testing.T) {
 		}
 	})
 	traffic.Go(func() {
+		select { // a read waits, which the next deadline interrupts
+		case <-first:
+		case <-time.After(testTimeout):
+			t.Error("no deadline has interrupted anything")
+			peer.Close()
+			return
+		}
 		if _, err := peer.Write(data); err != nil {
 			t.Errorf("the peer writes: %v", err)
 		}
