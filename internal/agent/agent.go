@@ -99,6 +99,8 @@ type Server struct {
 	cancels pgwire.CancelKeys
 	guesses cancelLimiter
 
+	recorder *recorder
+
 	labels   chan struct{} // tells that labels of a database have changed; holds one
 	relabels atomic.Int64  // counts these changes
 
@@ -124,7 +126,7 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Audit == nil:
 		return nil, errors.New("agent: no audit log")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, metrics: newMetrics(), databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, metrics: newMetrics(), recorder: newRecorder(), databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -159,6 +161,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, ready func()) error
 	var follow sync.WaitGroup
 	s.refresh(background)
 	follow.Go(func() { s.followResources(background) })
+	follow.Go(func() { s.recorder.run(background) })
 	ready()
 	closing := context.AfterFunc(ctx, func() { ln.Close() })
 	defer closing()

@@ -59,7 +59,7 @@ type session struct {
 	// forward
 	statements *pgwire.Statements // nil where policy wants none recorded
 	recording  context.Context    // under which statements are recorded
-	subject    audit.Session      // of their events, prepared
+	subject    *audit.Prepared    // of their events
 
 	following errand // followPolicy
 

@@ -31,7 +31,6 @@ func (s *session) finish(ctx context.Context, err error) {
 	}
 	s.finishServer(ctx)
 	if s.statements != nil {
-		s.recording = ctx
 		s.statements.Close()
 	}
 	s.finishAnchor(ctx)

@@ -17,6 +17,9 @@ import (
 // whole are kept too.
 const observedText = 256 << 10
 
+// maxRoomValues bounds how many values an eventRoom keeps room for.
+const maxRoomValues = 256
+
 // withheld stands for a value that may be a password.
 const withheld = "[redacted]"
 
@@ -27,11 +30,12 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	if s.decision.Limits.Record == resource.RecordNone {
 		return nil, nil
 	}
-	s.recording = ctx
+	s.recording = context.WithoutCancel(ctx) // what was let through is put on record also when the session has to end
 	if s.subject, err = s.who().Prepare(s.auditDatabase()); err != nil {
 		return nil, err
 	}
 	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
+		Kept:    func() { s.agent.recorder.add(s) },
 		Request: s.recordRequest,
 		Record:  s.recordOutcome,
 		Secret:  audit.MentionsPassword,
@@ -40,7 +44,7 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	})
 	observe := s.statements.Observe()
 	next := observe.Frame
-	observe.Frame = func(f pgwire.Frame) error {
+	observe.Frame = func(f *pgwire.Frame) error {
 		err := next(f)
 		if err != nil && fault.KindOf(err) == fault.Invalid {
 			s.post(ctx, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
@@ -50,69 +54,72 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	return observe, nil
 }
 
-// nextStatement is next for the events of statements, which need no Database, and say
-// when something was read.
-func (s *session) nextStatement(at time.Time) audit.Session {
-	e := s.subject
-	e.Time, e.Index = at, s.events.Add(1)-1
-	return e
-}
-
 // recordRequest puts a request on record and returns the index of its event.
-func (s *session) recordRequest(q pgwire.Request) (int64, error) {
+func (s *session) recordRequest(q *pgwire.Request) (int64, error) {
 	if q.Kind == pgwire.KindDescribe {
 		return 0, nil // changes nothing and reads nothing
 	}
-	event, room := s.nextStatement(q.At), eventRooms.Get().(*eventRoom)
+	room := eventRooms.Get().(*eventRoom)
 	defer eventRooms.Put(room)
-	return event.Index, s.agent.cfg.Audit.Stream(s.recording, s.requestEvent(room, event, q))
+	return s.stream(room, q.At, s.requestEvent(room, q))
 }
 
-// eventRoom has room for one event of each kind that comes often: they are large, and
-// there are up to four for each statement.
+// stream puts an event of statements on record, and returns its index.
+func (s *session) stream(room *eventRoom, at time.Time, what audit.StatementEvent) (int64, error) {
+	room.statement = audit.Statement{Session: s.subject, Index: s.events.Add(1) - 1, Time: at, What: what}
+	return room.statement.Index, s.agent.cfg.Audit.Stream(s.recording, &room.statement)
+}
+
+// eventRoom has room for one event of each kind that comes often: there are up to four
+// for each statement.
 type eventRoom struct {
-	query   audit.DatabaseQuery
-	parse   audit.StatementParse
-	bind    audit.StatementBind
-	execute audit.StatementExecute
-	result  audit.DatabaseResult
+	statement audit.Statement
+	query     audit.DatabaseQuery
+	parse     audit.StatementParse
+	bind      audit.StatementBind
+	execute   audit.StatementExecute
+	result    audit.DatabaseResult
+	values    []*string
 }
 
 var eventRooms = sync.Pool{New: func() any { return new(eventRoom) }}
 
-func (s *session) requestEvent(room *eventRoom, event audit.Session, q pgwire.Request) audit.Event {
+func (s *session) requestEvent(room *eventRoom, q *pgwire.Request) audit.StatementEvent {
 	switch q.Kind {
 	case pgwire.KindQuery:
 		text, short := s.text(q)
-		room.query = audit.DatabaseQuery{Session: event, Outcome: audit.Outcome{Success: true}, Query: text, Shortened: short}
+		room.query = audit.DatabaseQuery{Outcome: audit.Outcome{Success: true}, Query: text, Shortened: short}
 		return &room.query
 	case pgwire.KindParse:
 		text, short := s.text(q)
-		room.parse = audit.StatementParse{Session: event, StatementName: q.Name, Query: text, Shortened: short}
+		room.parse = audit.StatementParse{StatementName: q.Name, Query: text, Shortened: short}
 		return &room.parse
 	case pgwire.KindBind:
-		values, sizes, short := s.values(q)
-		room.bind = audit.StatementBind{Session: event, StatementName: q.Name, PortalName: q.Portal, Parameters: values, Sizes: sizes, Shortened: short}
+		values, sizes, short := s.values(room, q)
+		room.bind = audit.StatementBind{StatementName: q.Name, PortalName: q.Portal, Parameters: values, Sizes: sizes, Shortened: short}
 		return &room.bind
 	case pgwire.KindExecute:
-		room.execute = audit.StatementExecute{Session: event, PortalName: q.Portal}
+		room.execute.PortalName = q.Portal
 		return &room.execute
 	case pgwire.KindClose:
-		return audit.StatementClose{Session: event, StatementName: q.Name, PortalName: q.Portal}
+		return &audit.StatementClose{StatementName: q.Name, PortalName: q.Portal}
 	default:
-		values, sizes, short := s.values(q)
-		return audit.FunctionCall{Session: event, FunctionOID: q.Function, Arguments: values, Sizes: sizes, Shortened: short}
+		values, sizes, short := s.values(room, q)
+		return &audit.FunctionCall{FunctionOID: q.Function, Arguments: values, Sizes: sizes, Shortened: short}
 	}
 }
 
 // text returns a statement as policy wants it recorded: without its secrets, or
 // only its first word. A hash would help to guess what was left out, so there is
 // one of whole statements only.
-func (s *session) text(q pgwire.Request) (string, audit.Shortened) {
+func (s *session) text(q *pgwire.Request) (string, audit.Shortened) {
 	if s.decision.Limits.Record == resource.RecordTag {
 		return audit.CommandWord(q.Text.Value), audit.Shortened{}
 	}
-	text := audit.Redact(q.Text.Value)
+	text := q.Text.Value
+	if q.Secret { // of any other nothing has to be taken out
+		text = audit.Redact(text)
+	}
 	if !q.Text.Truncated() {
 		return text, audit.Shortened{}
 	}
@@ -125,10 +132,11 @@ func (s *session) text(q pgwire.Request) (string, audit.Shortened) {
 
 // values returns values in readable form, nil for NULL, and the sizes of all where
 // not all of them are shown as a whole.
-func (s *session) values(q pgwire.Request) (values []*string, sizes []int, short audit.Shortened) {
+func (s *session) values(room *eventRoom, q *pgwire.Request) (values []*string, sizes []int, short audit.Shortened) {
 	if s.decision.Limits.Record == resource.RecordTag {
 		return nil, nil, audit.Shortened{}
 	}
+	values = room.values[:0]
 	if q.Withheld {
 		hidden := withheld
 		for range q.Count {
@@ -136,15 +144,18 @@ func (s *session) values(q pgwire.Request) (values []*string, sizes []int, short
 		}
 		return values, nil, audit.Shortened{Truncated: q.ParamsCut}
 	}
-	if len(q.Params) > 0 {
-		values = make([]*string, len(q.Params))
-	}
 	cut := q.ParamsCut
 	for i := range q.Params {
-		if p := &q.Params[i]; !p.Null {
-			values[i] = &p.Text
-			cut = cut || p.Truncated
+		p := &q.Params[i]
+		text := &p.Text
+		if p.Null {
+			text = nil
 		}
+		values = append(values, text)
+		cut = cut || p.Truncated
+	}
+	if len(values) <= maxRoomValues {
+		room.values = values
 	}
 	if !cut {
 		return values, nil, audit.Shortened{}

@@ -15,14 +15,11 @@
 // record, no access.
 package audit
 
-import (
-	"time"
-
-	"github.com/postern-db/postern/internal/fault"
-)
+import "github.com/postern-db/postern/internal/fault"
 
 // Event is something that happened. The events of this package are the only
-// ones. They are values; the log adds time, unique id, cluster and chain.
+// ones. They are values, but for [Statement]; the log adds time, unique id, cluster and
+// chain.
 type Event interface {
 	// name returns the type of the event and its code. Codes end with I when
 	// something went as intended, with W when it was refused or failed.
@@ -51,29 +48,9 @@ type Session struct {
 	ID       string `json:"sid,omitempty"`
 	Index    int64  `json:"-"`                   // counts the events of the session from 0; written as "ei"
 	ServerID string `json:"server_id,omitempty"` // the agent that carries the session
-	// Time is when it happened, where somebody has looked at the clock already; zero is
-	// the time at which the log gets the event.
-	Time time.Time `json:"-"`
-
-	encoded []byte // all of this and a Database, by Prepare
 }
 
-func (s Session) when() (index int64, at time.Time) { return s.Index, s.Time }
-func (s Session) prepared() []byte                  { return s.encoded }
-
-// Prepare returns s for the many events of one session: it and d are encoded once,
-// and events with the result need no Database of their own.
-func (s Session) Prepare(d Database) (Session, error) {
-	text, err := marshal(struct {
-		Session
-		Database
-	}{s, d})
-	if err != nil {
-		return s, err
-	}
-	s.encoded = text[1 : len(text)-1] // without the braces
-	return s, nil
-}
+func (s Session) index() int64 { return s.Index }
 
 // Database is the database that an event is about.
 type Database struct {

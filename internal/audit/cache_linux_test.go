@@ -76,7 +76,7 @@ func TestLogLeavesTheCacheToOthers(t *testing.T) {
 	needsForgetting(t)
 	dir := logDir(t)
 	l := open(t, audit.Config{Dir: dir, MaxSegment: 25 << 20})
-	statement := audit.DatabaseQuery{Query: strings.Repeat("x", 500<<10)}
+	statement := &audit.Statement{What: &audit.DatabaseQuery{Query: strings.Repeat("x", 500<<10)}}
 	emit := func(n int) {
 		for range n {
 			if err := l.Emit(t.Context(), statement); err != nil {

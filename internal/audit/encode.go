@@ -84,52 +84,45 @@ func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
 	}, nil
 }
 
-// encode writes ev as one JSON object and passes it to use, which must not keep
-// it. The object has no chain fields yet.
-func (e *encoder) encode(ev Event, use func(object []byte) error) error {
-	var prepared []byte
-	fast, _ := ev.(quick)
-	if fast != nil && (len(fast.prepared()) == 0 || fast.texts() > maxText) {
-		fast = nil
-	}
-	if l, ok := ev.(lean); ok {
-		prepared = l.prepared()
-		if fast == nil {
-			ev = l.lean()
-		}
-	}
+// encode writes ev as one JSON object, without chain fields, which is valid as long as
+// the room is not used for another.
+func (e *encoder) encode(room *encodeRoom, ev Event) ([]byte, error) {
 	event, code := ev.name()
 	if event == "" {
-		return fmt.Errorf("the audit event %+v has no name", ev)
+		return nil, fmt.Errorf("the audit event %+v has no name", ev)
 	}
-	room, _ := e.rooms.Get().(*encodeRoom)
-	defer e.rooms.Put(room)
-	b := e.appendCommon(room, event, code, ev)
-	if len(prepared) > 0 {
-		b = append(append(b, ','), prepared...)
-	}
-	if fast != nil {
-		b = append(fast.appendFields(b), '}')
+	b := append(room.object[:0], `{"event":"`...)
+	b = append(b, event...)
+	b = append(b, `","code":"`...)
+	b = append(b, code...)
+	if st, ok := ev.(*Statement); ok {
+		b = e.appendCommon(room, b, st.Index, st.Time)
+		b = st.append(b)
 	} else {
 		fields, err := marshal(ev)
 		if err != nil {
-			return fmt.Errorf("%s: %w", event, err)
+			return nil, fmt.Errorf("%s: %w", event, err)
 		}
+		b = e.appendCommon(room, b, indexOf(ev), time.Time{})
 		if len(fields) > len("{}") {
 			b = append(b, ',')
 		}
-		b = append(b, fields[1:]...) // the brace that opens the event is that of the common fields
+		b = append(b, fields[1:len(fields)-1]...)
 	}
+	b = append(b, '}')
 	room.object = b
-	return e.checked(b, event, use)
+	if len(b) > maxLine-chainSize {
+		return nil, fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
+	}
+	return b, nil
 }
 
-// checked passes an object on unless it is too large for readers.
-func (e *encoder) checked(object []byte, event string, use func(object []byte) error) error {
-	if len(object) > maxLine-chainSize {
-		return fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
+// indexOf returns the place of an event in its session, 0 if it is of none.
+func indexOf(ev Event) int64 {
+	if s, ok := ev.(interface{ index() int64 }); ok {
+		return s.index()
 	}
-	return use(object)
+	return 0
 }
 
 // marshal encodes v as events are encoded.
@@ -143,20 +136,11 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// appendCommon encodes the fields that all events have into room, without closing brace.
-func (e *encoder) appendCommon(room *encodeRoom, event, code string, ev Event) []byte {
-	var index int64
-	var at time.Time
-	if s, ok := ev.(interface{ when() (int64, time.Time) }); ok {
-		index, at = s.when()
-	}
+// appendCommon appends the common fields that stand behind the code. at is zero for now.
+func (e *encoder) appendCommon(room *encodeRoom, b []byte, index int64, at time.Time) []byte {
 	if at.IsZero() {
 		at = e.now()
 	}
-	b := append(room.object[:0], `{"event":"`...)
-	b = append(b, event...)
-	b = append(b, `","code":"`...)
-	b = append(b, code...)
 	b = append(b, `","time":"`...)
 	b = room.clock.append(b, at)
 	b = append(b, `","uid":"`...)

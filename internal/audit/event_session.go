@@ -37,20 +37,16 @@ func (DatabaseSessionEnd) name() (string, string) { return "db.session.end", "TD
 
 // DatabaseQuery is a simple query. It fails when it was not let through.
 type DatabaseQuery struct {
-	Session
-	Database
 	Outcome
 	Query      string    `json:"db_query"`
 	Parameters []*string `json:"db_query_parameters,omitempty"` // nil is NULL
 	Shortened
 }
 
-func (e DatabaseQuery) name() (string, string) { return "db.session.query", e.code("TDB02") }
+func (e *DatabaseQuery) name() (string, string) { return "db.session.query", e.code("TDB02") }
 
 // DatabaseResult is what became of a request of the client.
 type DatabaseResult struct {
-	Session
-	Database
 	Outcome
 	Request string `json:"request"` // query, execute, function call, parse, bind, describe, close or commit
 	Became  string `json:"outcome"` // done, failed, skipped, suspended or unknown
@@ -69,18 +65,16 @@ type DatabaseResult struct {
 	DurationMS      float64  `json:"duration_ms"`         // to the microsecond
 }
 
-func (DatabaseResult) name() (string, string) { return "db.session.result", "TDB10I" }
+func (*DatabaseResult) name() (string, string) { return "db.session.result", "TDB10I" }
 
 // CopyStart is the moment at which PostgreSQL begins to send or take the data of a
 // COPY. Its result tells how many bytes it were.
 type CopyStart struct {
-	Session
-	Database
 	Direction    string `json:"direction"` // in, out or both
 	RequestIndex int64  `json:"request_ei,omitempty"`
 }
 
-func (CopyStart) name() (string, string) { return "db.session.postgres.copy.start", "TPA02I" }
+func (*CopyStart) name() (string, string) { return "db.session.postgres.copy.start", "TPA02I" }
 
 // MalformedPacket is a message from the client that is not PostgreSQL protocol.
 type MalformedPacket struct {

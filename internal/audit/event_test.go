@@ -44,6 +44,13 @@ func everyEvent() []audit.Event {
 		Service: "orders", Protocol: "postgres", URI: "10.0.0.1:5432", DatabaseName: "shop",
 		DatabaseUser: "alice", Roles: []string{"reader"}, Type: "self-hosted", Origin: "config-file",
 	}
+	of, err := s.Prepare(d)
+	if err != nil {
+		panic(err)
+	}
+	statement := func(what audit.StatementEvent) audit.Event {
+		return &audit.Statement{Session: of, Index: s.Index, What: what}
+	}
 	ok := audit.OutcomeOf(nil)
 	refused := audit.OutcomeOf(fault.New(fault.Denied, "access to orders denied").WithCause(errors.New("no role matches")))
 	shown := audit.Database{Service: "orders", DatabaseUser: "alice"}
@@ -52,14 +59,14 @@ func everyEvent() []audit.Event {
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: ok, PID: 4711, UserAgent: "psql"},
 		audit.DatabaseSessionStart{Session: s, Database: d, Outcome: refused},
 		audit.DatabaseSessionEnd{Session: s, Database: d, Start: at(0), Stop: at(1500 * time.Millisecond), DurationMS: 1500, Reason: "idle"},
-		audit.DatabaseQuery{Session: s, Database: d, Outcome: ok, Query: "SELECT 1 < 2 && '\"\\' -- \u2028 \x00 é", Parameters: values("1", "", "NULL")},
-		audit.DatabaseQuery{Session: s, Database: d, Outcome: refused, Query: "DROP TABLE x"},
-		audit.DatabaseResult{Session: s, Database: d, Outcome: ok, Request: "query", Became: "done", RequestIndex: 2, Tags: []string{"UPDATE 42"}, AffectedRecords: 42, TxStatus: "T", DurationMS: 7.125},
-		audit.DatabaseResult{
-			Session: s, Database: d, Outcome: audit.Outcome{Message: `relation "x" does not exist`}, Request: "execute", Became: "failed",
+		statement(&audit.DatabaseQuery{Outcome: ok, Query: "SELECT 1 < 2 && '\"\\' -- \u2028 \x00 é", Parameters: values("1", "", "NULL")}),
+		statement(&audit.DatabaseQuery{Outcome: refused, Query: "DROP TABLE x"}),
+		statement(&audit.DatabaseResult{Outcome: ok, Request: "query", Became: "done", RequestIndex: 2, Tags: []string{"UPDATE 42"}, AffectedRecords: 42, TxStatus: "T", DurationMS: 7.125}),
+		statement(&audit.DatabaseResult{
+			Outcome: audit.Outcome{Message: `relation "x" does not exist`}, Request: "execute", Became: "failed",
 			RequestIndex: 9, ParseIndex: 7, BindIndex: 8, StatementName: "s1", PortalName: "p1", SQLState: "42P01", CopyBytes: 5,
-		},
-		audit.CopyStart{Session: s, Database: d, Direction: "out", RequestIndex: 2},
+		}),
+		statement(&audit.CopyStart{Direction: "out", RequestIndex: 2}),
 		audit.MalformedPacket{Session: s, Database: d, Error: "length 3 is too short"},
 		audit.PermissionsUpdate{Session: s, Database: d, Outcome: ok, Permissions: []audit.PermissionCount{{Permission: "SELECT", Counts: map[string]int{"table": 2}}}, Objects: map[string]int{"table": 2}, Provisioned: audit.Provisioned{Statements: 5, DurationMS: 12.345}},
 		audit.PermissionsUpdate{Session: s, Database: d, Outcome: refused},
@@ -68,11 +75,11 @@ func everyEvent() []audit.Event {
 		audit.DatabaseUserDeactivate{Session: s, Database: d, Outcome: ok, Username: "alice", Delete: true},
 		audit.DatabaseUserDeactivate{Session: s, Database: d, Outcome: refused, Username: "alice"},
 		audit.ClientDisconnect{Session: s, Database: d, Reason: "certificate expired"},
-		audit.StatementParse{Session: s, Database: d, StatementName: "s1", Query: "SELECT $1"},
-		audit.StatementBind{Session: s, Database: d, StatementName: "s1", PortalName: "p1", Parameters: values("a", "NULL"), Sizes: []int{1, 0}, Shortened: audit.Shortened{Truncated: true, FullSize: 99, FullHash: "ab"}},
-		audit.StatementExecute{Session: s, Database: d, PortalName: "p1"},
-		audit.StatementClose{Session: s, Database: d, PortalName: "p1"},
-		audit.FunctionCall{Session: s, Database: d, FunctionOID: 954, Arguments: values("1")},
+		statement(&audit.StatementParse{StatementName: "s1", Query: "SELECT $1"}),
+		statement(&audit.StatementBind{StatementName: "s1", PortalName: "p1", Parameters: values("a", "NULL"), Sizes: []int{1, 0}, Shortened: audit.Shortened{Truncated: true, FullSize: 99, FullHash: "ab"}}),
+		statement(&audit.StatementExecute{PortalName: "p1"}),
+		statement(&audit.StatementClose{PortalName: "p1"}),
+		statement(&audit.FunctionCall{FunctionOID: 954, Arguments: values("1")}),
 		audit.Login{Actor: who, Outcome: ok, Method: "local", UserAgent: "postern/1.0"},
 		audit.Login{Actor: who, Outcome: refused, Method: "local"},
 		audit.InvitationCreate{Actor: who, Name: "bob", Expires: at(time.Hour)},
@@ -138,10 +145,11 @@ func TestEventsGolden(t *testing.T) {
 	}
 }
 
-// TestPreparedEventsAreTheSame: what is encoded once reads as what is encoded each time.
-func TestPreparedEventsAreTheSame(t *testing.T) {
+// TestStatementsWriteThemselvesAsJSON: what the events of statements write is what
+// encoding/json writes of them, and of session and database.
+func TestStatementsWriteThemselvesAsJSON(t *testing.T) {
 	t.Parallel()
-	who := audit.Session{Actor: audit.Actor{User: "<alice>", UserKind: audit.Human, RemoteAddr: "192.0.2.7:50000"}, ID: "sid", Index: 3, ServerID: "agent-1"}
+	who := audit.Session{Actor: audit.Actor{User: "<alice>", UserKind: audit.Human, RemoteAddr: "192.0.2.7:50000"}, ID: "sid", ServerID: "agent-1"}
 	on := audit.Database{Service: "orders", Protocol: "postgres", DatabaseName: "shop", Roles: []string{"reader"}}
 	prepared, err := who.Prepare(on)
 	if err != nil {
@@ -152,74 +160,64 @@ func TestPreparedEventsAreTheSame(t *testing.T) {
 	full := audit.Outcome{Success: true, Error: "a \"quoted\" error", Message: "<told>"}
 	cut := audit.Shortened{Truncated: true, FullSize: 7, FullHash: "ab"}
 	list := values("plain", "", "NULL", "<&> \" \\ \x00 \n \u2028 é \xff")
-	for _, pair := range [][2]audit.Event{
-		{audit.DatabaseQuery{Session: who, Database: on}, audit.DatabaseQuery{Session: prepared}},
-		{
-			audit.DatabaseQuery{Session: who, Database: on, Outcome: full, Query: "SELECT 'é' < \"x\"", Parameters: list, Shortened: cut},
-			audit.DatabaseQuery{Session: prepared, Outcome: full, Query: "SELECT 'é' < \"x\"", Parameters: list, Shortened: cut},
+	events := []audit.StatementEvent{
+		&audit.DatabaseQuery{}, &audit.StatementParse{}, &audit.StatementBind{}, &audit.StatementExecute{}, &audit.StatementClose{},
+		&audit.FunctionCall{}, &audit.DatabaseResult{}, &audit.CopyStart{},
+		&audit.DatabaseQuery{Outcome: full, Query: "SELECT 'é' < \"x\"", Parameters: list, Shortened: cut},
+		&audit.StatementParse{StatementName: "s\n", Query: "SELECT $1", Shortened: cut},
+		&audit.StatementBind{StatementName: "s", PortalName: "p", Parameters: list, Sizes: []int{1, 0, 22}, Shortened: cut},
+		&audit.StatementExecute{PortalName: "p"},
+		&audit.StatementClose{StatementName: "s", PortalName: "p"},
+		&audit.FunctionCall{FunctionOID: 4_000_000_000, Arguments: list, Sizes: []int{7}, Shortened: cut},
+		&audit.DatabaseResult{
+			Outcome: full, Request: "execute", Became: "done", RequestIndex: 1, ParseIndex: 2, BindIndex: 3, StatementName: "s", PortalName: "p",
+			Tags: []string{"COPY 1", "é"}, AffectedRecords: 5, CopyBytes: 6, SQLState: "42P01", TxStatus: "T", DurationMS: 12345.678,
 		},
-		{
-			audit.DatabaseQuery{Session: who, Database: on, Query: strings.Repeat("x", 2<<20)},
-			audit.DatabaseQuery{Session: prepared, Query: strings.Repeat("x", 2<<20)},
-		},
-		{audit.StatementParse{Session: who, Database: on}, audit.StatementParse{Session: prepared}},
-		{
-			audit.StatementParse{Session: who, Database: on, StatementName: "s\n", Query: "SELECT $1", Shortened: cut},
-			audit.StatementParse{Session: prepared, StatementName: "s\n", Query: "SELECT $1", Shortened: cut},
-		},
-		{audit.StatementBind{Session: who, Database: on}, audit.StatementBind{Session: prepared}},
-		{
-			audit.StatementBind{Session: who, Database: on, StatementName: "s", PortalName: "p", Parameters: list, Sizes: []int{1, 0, 22}, Shortened: cut},
-			audit.StatementBind{Session: prepared, StatementName: "s", PortalName: "p", Parameters: list, Sizes: []int{1, 0, 22}, Shortened: cut},
-		},
-		{audit.StatementExecute{Session: who, Database: on, PortalName: "p"}, audit.StatementExecute{Session: prepared, PortalName: "p"}},
-		{audit.StatementClose{Session: who, Database: on, PortalName: "p"}, audit.StatementClose{Session: prepared, PortalName: "p"}},
-		{audit.FunctionCall{Session: who, Database: on, Arguments: list}, audit.FunctionCall{Session: prepared, Arguments: list}},
-		{audit.DatabaseResult{Session: who, Database: on}, audit.DatabaseResult{Session: prepared}},
-		{
-			audit.DatabaseResult{
-				Session: who, Database: on, Outcome: full, Request: "execute", Became: "done", RequestIndex: 1, ParseIndex: 2, BindIndex: 3, StatementName: "s", PortalName: "p",
-				Tags: []string{"COPY 1", "é"}, AffectedRecords: 5, CopyBytes: 6, SQLState: "42P01", TxStatus: "T", DurationMS: 12345.678,
-			},
-			audit.DatabaseResult{
-				Session: prepared, Outcome: full, Request: "execute", Became: "done", RequestIndex: 1, ParseIndex: 2, BindIndex: 3, StatementName: "s", PortalName: "p",
-				Tags: []string{"COPY 1", "é"}, AffectedRecords: 5, CopyBytes: 6, SQLState: "42P01", TxStatus: "T", DurationMS: 12345.678,
-			},
-		},
-		{audit.DatabaseResult{Session: who, Database: on, DurationMS: 0.001}, audit.DatabaseResult{Session: prepared, DurationMS: 0.001}},
-		{audit.CopyStart{Session: who, Database: on, Direction: "in"}, audit.CopyStart{Session: prepared, Direction: "in"}},
-	} {
-		for _, ev := range pair {
-			if err := l.Post(t.Context(), ev); err != nil {
-				t.Fatal(err)
-			}
+		&audit.DatabaseResult{DurationMS: 0.001},
+		&audit.CopyStart{Direction: "in", RequestIndex: 5},
+	}
+	for _, ev := range events {
+		if err := l.Post(t.Context(), &audit.Statement{Session: prepared, What: ev}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	varying := regexp.MustCompile(changing.String() + `|"seq":\d+`)
-	all := lines(t, dir)
-	for i := 0; i < len(all); i += 2 {
-		each, once := varying.ReplaceAllString(string(all[i]), ""), varying.ReplaceAllString(string(all[i+1]), "")
-		if each != once {
-			t.Errorf("%.2000s\n%.2000s", each, once)
+	for i, line := range lines(t, dir) {
+		var want []string
+		for _, part := range []any{who, on, events[i]} {
+			want = append(want, strings.Trim(jsonText(t, part), "{}"))
+		}
+		text := strings.TrimSuffix(strings.Join(want, ","), ",")
+		if !strings.Contains(string(line), `"cluster_name":"example.com",`+text+`,"seq"`) {
+			t.Errorf("%T: %s has no %s", events[i], line, text)
 		}
 	}
+}
+
+// jsonText is v as encoding/json writes it.
+func jsonText(t *testing.T, v any) string {
+	t.Helper()
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // An event that says when it happened has that time, one that does not the log's.
 func TestEventsHaveTheirOwnTime(t *testing.T) {
 	t.Parallel()
-	who := audit.Session{ID: "sid", Time: noon.Add(-1500 * time.Millisecond)}
-	prepared, err := who.Prepare(audit.Database{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	then := noon.Add(-1500 * time.Millisecond)
 	dir := logDir(t)
 	l := open(t, audit.Config{Dir: dir, Now: func() time.Time { return noon }})
 	for _, ev := range []audit.Event{
-		audit.DatabaseQuery{Session: who}, audit.DatabaseQuery{Session: prepared}, audit.StatementClose{Session: prepared}, audit.DatabaseQuery{},
+		&audit.Statement{Time: then, What: &audit.DatabaseQuery{}}, &audit.Statement{Time: then, What: &audit.StatementClose{}},
+		&audit.Statement{What: &audit.DatabaseQuery{}},
+		audit.Login{},
 	} {
 		if err := l.Emit(t.Context(), ev); err != nil {
 			t.Fatal(err)
@@ -236,7 +234,7 @@ func TestEventsHaveTheirOwnTime(t *testing.T) {
 		}
 		got = append(got, r.Time)
 	}
-	want := []string{"2026-11-22T11:59:58.623Z", "2026-11-22T11:59:58.623Z", "2026-11-22T11:59:58.623Z", "2026-11-22T12:00:00.123Z"}
+	want := []string{"2026-11-22T11:59:58.623Z", "2026-11-22T11:59:58.623Z", "2026-11-22T12:00:00.123Z", "2026-11-22T12:00:00.123Z"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -273,14 +271,14 @@ func TestLongStatementIsCut(t *testing.T) {
 	l := open(t, audit.Config{Dir: dir})
 	long := strings.Repeat("é", 1<<20) // 2 MiB, and a cut in the middle of a letter
 	hostile := strings.Repeat("\x01", 3<<20)
-	for _, ev := range []audit.Event{
-		audit.DatabaseQuery{Query: "x" + long, Parameters: values("a", "b")},
-		audit.StatementParse{Query: hostile},
-		audit.StatementBind{Parameters: values(hostile, "", "NULL", "b")},
-		audit.FunctionCall{Arguments: values("short", long)},
-		audit.StatementBind{Parameters: values(hostile), Shortened: audit.Shortened{Truncated: true, FullSize: 1 << 30, FullHash: "known"}},
+	for _, ev := range []audit.StatementEvent{
+		&audit.DatabaseQuery{Query: "x" + long, Parameters: values("a", "b")},
+		&audit.StatementParse{Query: hostile},
+		&audit.StatementBind{Parameters: values(hostile, "", "NULL", "b")},
+		&audit.FunctionCall{Arguments: values("short", long)},
+		&audit.StatementBind{Parameters: values(hostile), Shortened: audit.Shortened{Truncated: true, FullSize: 1 << 30, FullHash: "known"}},
 	} {
-		if err := l.Post(t.Context(), ev); err != nil {
+		if err := l.Post(t.Context(), &audit.Statement{What: ev}); err != nil {
 			t.Fatal(err)
 		}
 	}

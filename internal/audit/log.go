@@ -197,26 +197,27 @@ const (
 
 // enqueue encodes ev and adds it to the next batch, which it returns.
 func (l *Log) enqueue(ctx context.Context, ev Event, u urgency) (*batch, error) {
-	var into *batch
-	err := l.encoder.encode(ev, func(object []byte) error {
-		b, err := l.lockForRoom(ctx, len(object))
-		if err != nil {
-			return err
-		}
-		defer l.mu.Unlock()
-		l.seq++
-		b.add(object, l.seq)
-		b.urgent = b.urgent || u == urgent
-		into = b
-		switch {
-		case u > patient:
-			signal(l.now)
-		case len(b.ends) == 1: // otherwise it was signalled for the first one
-			signal(l.soon)
-		}
-		return nil
-	})
-	return into, err
+	room, _ := l.encoder.rooms.Get().(*encodeRoom)
+	defer l.encoder.rooms.Put(room)
+	object, err := l.encoder.encode(room, ev)
+	if err != nil {
+		return nil, err
+	}
+	b, err := l.lockForRoom(ctx, len(object))
+	if err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	l.seq++
+	b.add(object, l.seq)
+	b.urgent = b.urgent || u == urgent
+	switch {
+	case u > patient:
+		signal(l.now)
+	case len(b.ends) == 1: // otherwise it was signalled for the first one
+		signal(l.soon)
+	}
+	return b, nil
 }
 
 // signal puts a value into a channel that holds one, unless it is there already.

@@ -61,7 +61,7 @@ func lines(t testing.TB, dir string) [][]byte {
 }
 
 func query(n int) audit.Event {
-	return audit.DatabaseQuery{Outcome: audit.OutcomeOf(nil), Query: fmt.Sprint("SELECT ", n)}
+	return &audit.Statement{What: &audit.DatabaseQuery{Outcome: audit.OutcomeOf(nil), Query: fmt.Sprint("SELECT ", n)}}
 }
 
 func verify(t testing.TB, dir string, events int) audit.Report {
@@ -101,7 +101,7 @@ func TestManyWritersKeepTheirOrder(t *testing.T) {
 		wg.Go(func() {
 			var durable func(context.Context) error
 			for i := range each {
-				ev := audit.StatementExecute{Session: audit.Session{ID: fmt.Sprint(w), Index: int64(i)}}
+				ev := audit.ClientDisconnect{Session: audit.Session{ID: fmt.Sprint(w), Index: int64(i)}}
 				var err error
 				switch i % 10 {
 				case 0:

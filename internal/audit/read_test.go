@@ -111,13 +111,23 @@ func TestEnd(t *testing.T) {
 	long := logDir(t)
 	l := open(t, audit.Config{Dir: long})
 	for range 3 {
-		if err := l.Emit(t.Context(), audit.DatabaseQuery{Query: string(bytes.Repeat([]byte("x"), 200<<10))}); err != nil {
+		if err := l.Emit(t.Context(), &audit.Statement{What: &audit.DatabaseQuery{Query: string(bytes.Repeat([]byte("x"), 200<<10))}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if end, err := audit.End(t.Context(), long); err != nil || end != 3 {
 		t.Errorf("long lines: End = %d, %v", end, err)
 	}
+}
+
+// queryOf is a query of a session.
+func queryOf(t *testing.T, s audit.Session, d audit.Database) audit.Event {
+	t.Helper()
+	of, err := s.Prepare(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &audit.Statement{Session: of, What: &audit.DatabaseQuery{}}
 }
 
 func TestFilter(t *testing.T) {
@@ -128,8 +138,8 @@ func TestFilter(t *testing.T) {
 	for i, ev := range []audit.Event{
 		audit.Login{Actor: audit.Actor{User: "alice"}, Outcome: audit.OutcomeOf(nil)},
 		audit.Login{Actor: audit.Actor{User: "bob"}},
-		audit.DatabaseQuery{Session: audit.Session{Actor: audit.Actor{User: "alice"}, ID: "s1"}, Database: audit.Database{Service: "orders"}},
-		audit.DatabaseQuery{Session: audit.Session{Actor: audit.Actor{User: "bob"}, ID: "s2"}, Database: audit.Database{Service: "shop"}},
+		queryOf(t, audit.Session{Actor: audit.Actor{User: "alice"}, ID: "s1"}, audit.Database{Service: "orders"}),
+		queryOf(t, audit.Session{Actor: audit.Actor{User: "bob"}, ID: "s2"}, audit.Database{Service: "shop"}),
 	} {
 		now = now.Add(time.Duration(i) * time.Minute) // 12:00, 12:01, 12:03, 12:06
 		if err := l.Emit(t.Context(), ev); err != nil {

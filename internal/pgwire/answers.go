@@ -7,7 +7,7 @@ import "slices"
 // are ignored after an error.
 
 // answer takes a frame of the server. s.mu is held.
-func (s *Statements) answer(f Frame) {
+func (s *Statements) answer(f *Frame) {
 	if len(s.queue) == 0 {
 		s.unasked(f)
 		return
@@ -32,14 +32,14 @@ func (s *Statements) answer(f Frame) {
 // unasked handles an answer to nothing that is known. An error may come at any
 // time. All else says that something ran which was not taken for it: that must be
 // seen in the record.
-func (s *Statements) unasked(f Frame) {
+func (s *Statements) unasked(f *Frame) {
 	switch f.Type {
 	case 'E':
 		return
 	case 'C', 'I', 's':
 		r := request{Statement: Statement{Kind: KindExecute, Unresolved: true, Start: s.now, Rows: -1, TxStatus: s.tx}}
 		if f.Type == 'C' {
-			r.addTag(DecodeCommandTag(f))
+			s.addTag(&r, f)
 		}
 		s.record(&r, Done)
 	}
@@ -55,7 +55,7 @@ func (s *Statements) failed(r *request, e *Error) {
 	case KindExecute:
 		s.resolve(r)
 	case KindBind:
-		if d := s.statements[r.Name]; d != nil {
+		if d := s.statements.get(r.Name); d != nil {
 			r.bind.def = d
 		}
 	default:
@@ -76,20 +76,19 @@ func (s *Statements) failed(r *request, e *Error) {
 }
 
 // ready notes the transaction status. Portals do not outlive their transaction.
-func (s *Statements) ready(f Frame) {
+func (s *Statements) ready(f *Frame) {
 	c := cursor{rest: f.Body}
 	s.tx = c.byte()
 	if s.tx != 'I' {
 		return
 	}
-	for name, b := range s.portals {
-		s.held -= b.cost()
-		delete(s.portals, name)
+	for name := range s.portals.all() {
+		s.forgetPortal(name)
 	}
 }
 
 // readyFor ends what is ended by ReadyForQuery.
-func (s *Statements) readyFor(r *request, f Frame) {
+func (s *Statements) readyFor(r *request, f *Frame) {
 	s.ready(f)
 	switch {
 	case r.sync:
@@ -113,15 +112,14 @@ func (s *Statements) readyFor(r *request, f Frame) {
 
 // completed handles the three ends of an Execute, two of which also end one of the
 // statements in a simple query.
-func (s *Statements) completed(r *request, f Frame) {
+func (s *Statements) completed(r *request, f *Frame) {
 	if r.Kind != KindQuery && r.Kind != KindExecute || f.Type == 's' && r.Kind != KindExecute {
 		s.detach()
 		return
 	}
 	if f.Type == 'C' {
-		tag := DecodeCommandTag(f)
-		r.addTag(tag)
-		switch tag.Text {
+		s.addTag(r, f)
+		switch s.tag.Text {
 		case "DISCARD ALL", "DEALLOCATE ALL", "PREPARE":
 			// A name that SQL prepares was free, whatever was seen of it. Which one it was is
 			// not known.
@@ -140,6 +138,24 @@ func (s *Statements) completed(r *request, f Frame) {
 	s.finish(Done)
 }
 
+// addTag notes a command tag of r, which mostly is the one that the statement before had.
+func (s *Statements) addTag(r *request, f *Frame) {
+	c := cursor{rest: f.Body}
+	if text := c.cstring(); string(text) != s.tag.Text || s.tags == nil {
+		s.tag = DecodeCommandTag(f)
+		s.tags = []string{s.tag.Text}
+	}
+	switch {
+	case len(r.Tags) == 0:
+		r.Tags = s.tags
+	case len(r.Tags) < maxTags:
+		r.Tags = append(r.Tags, s.tag.Text)
+	}
+	if s.tag.Rows >= 0 {
+		r.Rows = max(r.Rows, 0) + s.tag.Rows
+	}
+}
+
 // acknowledges returns which kind of request an answer is for.
 func acknowledges(typ byte) StatementKind {
 	switch typ {
@@ -156,7 +172,7 @@ func acknowledges(typ byte) StatementKind {
 }
 
 // acknowledged handles the answers to Parse, Bind, Describe and Close.
-func (s *Statements) acknowledged(r *request, f Frame) {
+func (s *Statements) acknowledged(r *request, f *Frame) {
 	if r.Kind == KindQuery && f.Type == 'T' {
 		return // rows follow
 	}
@@ -168,12 +184,12 @@ func (s *Statements) acknowledged(r *request, f Frame) {
 	case '1':
 		s.unexpect(r.def)
 		s.forgetStatement(r.def.name)
-		s.statements[r.def.name] = r.def
+		s.statements.set(r.def.name, r.def)
 		s.held += r.def.cost()
 	case '2':
 		s.forgetPortal(r.bind.portal)
-		r.bind.def = s.statements[r.bind.statement]
-		s.portals[r.bind.portal] = r.bind
+		r.bind.def = s.statements.get(r.bind.statement)
+		s.portals.set(r.bind.portal, r.bind)
 		s.held += r.bind.cost()
 	case '3':
 		if r.target.Portal {
@@ -182,7 +198,7 @@ func (s *Statements) acknowledged(r *request, f Frame) {
 			s.forgetStatement(r.target.Name)
 		}
 	case 't':
-		if d := s.statements[r.target.Name]; d != nil && !r.target.Portal {
+		if d := s.statements.get(r.target.Name); d != nil && !r.target.Portal {
 			s.held -= d.cost()
 			d.types = DecodeTypes(f)
 			s.held += d.cost()
@@ -228,7 +244,7 @@ func (s *Statements) beginCopyIn() {
 
 // resolve completes an Execute by what its portal stands for now.
 func (s *Statements) resolve(r *request) {
-	b := s.portals[r.Portal]
+	b := s.portals.get(r.Portal)
 	if b == nil {
 		r.Unresolved = true
 		return
@@ -263,21 +279,21 @@ func (s *Statements) pop() {
 }
 
 func (s *Statements) forgetStatement(name string) {
-	if d := s.statements[name]; d != nil {
+	if d := s.statements.get(name); d != nil {
 		s.held -= d.cost()
-		delete(s.statements, name)
+		s.statements.drop(name)
 	}
 }
 
 func (s *Statements) forgetStatements() {
-	for name := range s.statements {
+	for name := range s.statements.all() {
 		s.forgetStatement(name)
 	}
 }
 
 func (s *Statements) forgetPortal(name string) {
-	if b := s.portals[name]; b != nil {
+	if b := s.portals.get(name); b != nil {
 		s.held -= b.cost()
-		delete(s.portals, name)
+		s.portals.drop(name)
 	}
 }

@@ -31,21 +31,20 @@ type Argument struct {
 // for each session would cost more than the session.
 var typeMaps = sync.Pool{New: func() any { return pgtype.NewMap() }}
 
-// readable turns values into text. types are the OIDs of the parameters as far as
-// they are known; zero and missing ones are not.
-func readable(values []Value, types []uint32) []Argument {
-	args := make([]Argument, len(values))
-	for i, v := range values {
+// readable appends values as text to args. types are the OIDs of the parameters as far
+// as they are known; zero and missing ones are not.
+func readable(args []Argument, values []Value, types []uint32) []Argument {
+	for i := range values {
 		var oid uint32
 		if i < len(types) {
 			oid = types[i]
 		}
-		args[i] = v.readable(oid)
+		args = append(args, values[i].readable(oid))
 	}
 	return args
 }
 
-func (v Value) readable(oid uint32) Argument {
+func (v *Value) readable(oid uint32) Argument {
 	data := v.Data[:min(len(v.Data), maxValue)]
 	a := Argument{Null: v.Null, Length: v.Length, Truncated: len(data) < v.Length}
 	switch {

@@ -31,7 +31,7 @@ func benchRelay(b testing.TB, pair func(testing.TB) (net.Conn, net.Conn), observ
 func benchObserve() *Observe {
 	return &Observe{
 		Bodies: [2]TypeSet{Types("QPBECF"), Types("CEZt")},
-		Frame:  func(Frame) error { return nil },
+		Frame:  func(*Frame) error { return nil },
 	}
 }
 
@@ -95,19 +95,19 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-var scratch [1 << 20]byte
+var space [1 << 20]byte
 
 func roundTrip(b testing.TB, client, server net.Conn, request, answer []byte) {
 	if _, err := client.Write(request); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := io.ReadFull(server, scratch[:len(request)]); err != nil {
+	if _, err := io.ReadFull(server, space[:len(request)]); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := server.Write(answer); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := io.ReadFull(client, scratch[:len(answer)]); err != nil {
+	if _, err := io.ReadFull(client, space[:len(answer)]); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -173,7 +173,7 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 			// The same bytes without a relay, so that TLS has its buffers in both cases.
 			for _, ends := range [][2]net.Conn{{p.client, p.near}, {p.near, p.client}, {p.server, p.far}, {p.far, p.server}} {
 				go func() { _, _ = ends[0].Write(payload) }()
-				if _, err := io.ReadFull(ends[1], scratch[:len(payload)]); err != nil {
+				if _, err := io.ReadFull(ends[1], space[:len(payload)]); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -219,7 +219,7 @@ func TestHugeFrameIsNotBuffered(t *testing.T) {
 	const size = 128 << 20
 	client, server := benchRelay(t, tlsPair, &Observe{
 		Bodies: [2]TypeSet{ToClient: Types("D")},
-		Frame:  func(Frame) error { return nil },
+		Frame:  func(*Frame) error { return nil },
 	})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -227,8 +227,8 @@ func TestHugeFrameIsNotBuffered(t *testing.T) {
 		if _, err := server.Write(header('D', size)); err != nil {
 			t.Errorf("write: %v", err)
 		}
-		for range size / len(scratch) {
-			if _, err := server.Write(scratch[:]); err != nil {
+		for range size / len(space) {
+			if _, err := server.Write(space[:]); err != nil {
 				t.Errorf("write: %v", err)
 				return
 			}

@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
 		server.Exec(t, "DROP ROLE IF EXISTS raw_user", "CREATE ROLE raw_user LOGIN SUPERUSER")
 		g, recorded := newGateway(t, server, nil), newGateway(t, server, func() *Observe {
-			return NewStatements(StatementsConfig{Values: true, Record: func(Statement) error { return nil }}).Observe()
+			return NewStatements(StatementsConfig{Values: true, Record: func(*Statement) error { return nil }}).Observe()
 		})
 		heard := map[byte]bool{}
 		compare := func(g *gateway, cfg StartConfig, step int, conversations ...conversation) {

@@ -71,15 +71,47 @@ type CommandTag struct {
 	Rows int64 // -1 where the command counts none
 }
 
-func malformedFrame(f Frame) error {
+func malformedFrame(f *Frame) error {
 	return fault.Newf(fault.Invalid, "invalid message of type %q", f.Type)
 }
 
 // whole reports whether f has its complete body.
-func (f Frame) whole() bool { return len(f.Body) >= f.Length }
+func (f *Frame) whole() bool { return len(f.Body) >= f.Length }
+
+// check returns the error that the decoder of a request would, and decodes nothing.
+func (f *Frame) check() error {
+	c := cursor{rest: f.Body}
+	ok := true
+	switch f.Type {
+	case 'Q':
+		c.cstring()
+	case 'P':
+		c.cstring()
+		c.cstring()
+		c.take(4 * int(c.uint16()))
+	case 'B':
+		c.cstring()
+		c.cstring()
+		ok = c.skipValues()
+	case 'E':
+		c.cstring()
+		c.uint32()
+	case 'D', 'C':
+		kind := c.byte()
+		c.cstring()
+		ok = kind == 'P' || kind == 'S'
+	case 'F':
+		c.uint32()
+		ok = c.skipValues()
+	}
+	if !ok || c.short && f.whole() {
+		return malformedFrame(f)
+	}
+	return nil
+}
 
 // DecodeQuery decodes a simple Query.
-func DecodeQuery(f Frame) (Text, error) {
+func DecodeQuery(f *Frame) (Text, error) {
 	c := cursor{rest: f.Body}
 	text := string(c.cstring())
 	if !c.short {
@@ -92,7 +124,7 @@ func DecodeQuery(f Frame) (Text, error) {
 }
 
 // DecodeParse decodes Parse.
-func DecodeParse(f Frame) (Parse, error) {
+func DecodeParse(f *Frame) (Parse, error) {
 	c := cursor{rest: f.Body}
 	p := Parse{Statement: string(c.cstring())}
 	start := len(f.Body) - len(c.rest)
@@ -114,11 +146,14 @@ func DecodeParse(f Frame) (Parse, error) {
 }
 
 // DecodeBind decodes Bind up to its values.
-func DecodeBind(f Frame) (Bind, error) {
+func DecodeBind(f *Frame) (Bind, error) { return decodeBind(f, nil) }
+
+// decodeBind appends the values to a list, which becomes that of the result.
+func decodeBind(f *Frame, values []Value) (Bind, error) {
 	c := cursor{rest: f.Body}
 	b := Bind{Portal: string(c.cstring()), Statement: string(c.cstring())}
 	var ok bool
-	b.Values, ok = c.values()
+	b.Values, ok = c.values(values)
 	b.Truncated = c.short
 	if !ok || c.short && f.whole() {
 		return Bind{}, malformedFrame(f)
@@ -126,21 +161,22 @@ func DecodeBind(f Frame) (Bind, error) {
 	return b, nil
 }
 
-// values reads format codes and then values, as Bind and FunctionCall have them:
-// no format code means text, one is for all, otherwise there is one for each. It
-// keeps the value in which the body ends. ok is false for counts that contradict
-// each other.
-func (c *cursor) values() (values []Value, ok bool) {
+// values reads format codes and then values, as Bind and FunctionCall have them, and
+// appends the values to a list: no format code means text, one is for all, otherwise
+// there is one for each. It keeps the value in which the body ends. ok is false for
+// counts that contradict each other.
+func (c *cursor) values(to []Value) (values []Value, ok bool) {
+	values = to
 	formats := make([]byte, 0, 8)
 	for n := int(c.uint16()); n > 0 && !c.short; n-- {
 		formats = append(formats, byte(min(c.uint16(), 2)))
 	}
 	n := int(c.uint16())
 	if c.short {
-		return nil, true
+		return values, true
 	}
 	if len(formats) > 1 && len(formats) != n {
-		return nil, false
+		return values, false
 	}
 	for i := 0; i < n && !c.short; i++ {
 		size := int32(c.uint32())
@@ -150,7 +186,7 @@ func (c *cursor) values() (values []Value, ok bool) {
 		v := Value{Null: size == -1, Length: max(int(size), 0)}
 		switch {
 		case size < -1:
-			return nil, false
+			return values, false
 		case len(formats) == 1:
 			v.Binary = formats[0] != 0
 		case len(formats) > 1:
@@ -163,8 +199,29 @@ func (c *cursor) values() (values []Value, ok bool) {
 	return values, true
 }
 
+// skipValues goes over what values reads, and has the same objections.
+func (c *cursor) skipValues() (ok bool) {
+	formats := int(c.uint16())
+	c.take(2 * formats)
+	n := int(c.uint16())
+	if c.short {
+		return true
+	}
+	if formats > 1 && formats != n {
+		return false
+	}
+	for ; n > 0 && !c.short; n-- {
+		size := int32(c.uint32())
+		if size < -1 {
+			return false
+		}
+		c.take(max(int(size), 0))
+	}
+	return true
+}
+
 // DecodeExecute decodes Execute.
-func DecodeExecute(f Frame) (Execute, error) {
+func DecodeExecute(f *Frame) (Execute, error) {
 	c := cursor{rest: f.Body}
 	e := Execute{Portal: string(c.cstring()), MaxRows: c.uint32()}
 	if c.short && f.whole() {
@@ -174,7 +231,7 @@ func DecodeExecute(f Frame) (Execute, error) {
 }
 
 // DecodeTarget decodes Describe and Close.
-func DecodeTarget(f Frame) (Target, error) {
+func DecodeTarget(f *Frame) (Target, error) {
 	c := cursor{rest: f.Body}
 	kind := c.byte()
 	t := Target{Portal: kind == 'P', Name: string(c.cstring())}
@@ -185,11 +242,11 @@ func DecodeTarget(f Frame) (Target, error) {
 }
 
 // DecodeFunctionCall decodes FunctionCall.
-func DecodeFunctionCall(f Frame) (FunctionCall, error) {
+func DecodeFunctionCall(f *Frame) (FunctionCall, error) {
 	c := cursor{rest: f.Body}
 	call := FunctionCall{OID: c.uint32()}
 	var ok bool
-	call.Args, ok = c.values()
+	call.Args, ok = c.values(nil)
 	call.Truncated = c.short
 	if !ok || c.short && f.whole() {
 		return FunctionCall{}, malformedFrame(f)
@@ -199,7 +256,7 @@ func DecodeFunctionCall(f Frame) (FunctionCall, error) {
 
 // DecodeCommandTag decodes CommandComplete. The last word of the tag is the number
 // of rows, for the commands that count any.
-func DecodeCommandTag(f Frame) CommandTag {
+func DecodeCommandTag(f *Frame) CommandTag {
 	c := cursor{rest: f.Body}
 	text := c.cstring()
 	tag := CommandTag{Text: string(text), Rows: -1}
@@ -212,7 +269,7 @@ func DecodeCommandTag(f Frame) CommandTag {
 }
 
 // DecodeTypes decodes ParameterDescription.
-func DecodeTypes(f Frame) []uint32 {
+func DecodeTypes(f *Frame) []uint32 {
 	c := cursor{rest: f.Body}
 	n := int(c.uint16())
 	types := make([]uint32, 0, min(n, len(c.rest)/4))

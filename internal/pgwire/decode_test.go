@@ -9,14 +9,15 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 )
 
-func whole(typ byte, body string) Frame {
-	return Frame{Type: typ, Length: len(body), Body: []byte(body)}
+func whole(typ byte, body string) *Frame {
+	return &Frame{Type: typ, Length: len(body), Body: []byte(body)}
 }
 
 // cutTo returns f with only the first n bytes of its body.
-func cutTo(f Frame, n int) Frame {
-	f.Body = f.Body[:n]
-	return f
+func cutTo(f *Frame, n int) *Frame {
+	short := *f
+	short.Body = f.Body[:n]
+	return &short
 }
 
 func TestDecodeWholeBodies(t *testing.T) {
@@ -50,11 +51,11 @@ func TestDecodeWholeBodies(t *testing.T) {
 
 func TestDecodeCutBodies(t *testing.T) {
 	t.Parallel()
-	for name, f := range map[string]Frame{
+	for name, f := range map[string]*Frame{
 		"Query": whole('Q', "select 1\x00"), "Parse": whole('P', bodyParse("s", "select $1", 23)), "Bind": whole('B', bodyBind("p", "s", false, "value", "two")),
 		"Execute": whole('E', bodyExecute("p", 1)), "FunctionCall": whole('F', "\x00\x00\x00\x09\x00\x00\x00\x01\x00\x00\x00\x01x\x00\x00"),
 	} {
-		decode := func(f Frame) (truncated bool, err error) {
+		decode := func(f *Frame) (truncated bool, err error) {
 			switch f.Type {
 			case 'Q':
 				q, err := DecodeQuery(f)

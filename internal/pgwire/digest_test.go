@@ -36,9 +36,9 @@ func TestDigestOfLongFrames(t *testing.T) {
 			scanned := 0
 			s := scanner{observe: &Observe{
 				Bodies: [2]TypeSet{Types("QPB")}, Limit: 64, Digest: true,
-				Frame: func(f Frame) error {
+				Frame: func(f *Frame) error {
 					f.Body = bytes.Clone(f.Body)
-					shown = append(shown, f)
+					shown = append(shown, *f)
 					return nil
 				},
 			}}

@@ -43,14 +43,14 @@ func Types(s string) TypeSet {
 // Has reports whether typ is in the set.
 func (t *TypeSet) Has(typ byte) bool { return t[typ>>6]&(1<<(typ&63)) != 0 }
 
-// Frame is what an observer sees of one frame.
+// Frame is what an observer sees of one frame. It is valid until the observer returns.
 type Frame struct {
 	Direction Direction
 	Type      byte
 	// Length is the size of the whole body.
 	Length int
 	// Body is the body or its beginning, up to the limit of [Observe]; it is nil for
-	// types that are only counted. It is valid until the observer returns.
+	// types that are only counted.
 	Body []byte
 	// Digest is the SHA-256 of what a Query or Parse holds of SQL, of the whole body
 	// for other types. It is nil unless [Observe] asks for it and the body is longer
@@ -80,7 +80,7 @@ type Observe struct {
 	// the frame (or, for a longer one, of its collected part) is sent on. A server
 	// therefore has not acted on a request when it is shown. An error ends the
 	// session before the frame is sent: fail closed. Nil observes nothing.
-	Frame func(Frame) error
+	Frame func(*Frame) error
 }
 
 const defaultObserveLimit = 16 << 10
@@ -105,6 +105,7 @@ type scanner struct {
 
 	frames int64
 	at     time.Time // of the current scan; zero until a frame of it is shown
+	shown  Frame     // the last one
 }
 
 // collectPool holds the buffers for bodies that arrive in pieces.
@@ -213,7 +214,10 @@ func (s *scanner) show(body []byte) error {
 	if s.at.IsZero() {
 		s.at = time.Now() // once for all frames that were read together
 	}
-	return s.observe.Frame(Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body, Digest: s.digest.sum(), At: s.at})
+	s.shown = Frame{Direction: s.dir, Type: s.typ, Length: int(s.size), Body: body, Digest: s.digest.sum(), At: s.at}
+	err := s.observe.Frame(&s.shown)
+	s.shown.Body, s.shown.Digest = nil, nil // the buffer is another's soon
+	return err
 }
 
 // release gives the collecting buffer back.

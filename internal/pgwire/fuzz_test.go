@@ -44,7 +44,7 @@ func FuzzScanner(f *testing.F) {
 		scan := func(size int) (seen []byte, frames int64, err error) {
 			s := scanner{observe: &Observe{
 				Bodies: [2]TypeSet{Types("QPBE")}, Headers: [2]TypeSet{Types("dS")}, Limit: 8, Digest: true,
-				Frame: func(f Frame) error {
+				Frame: func(f *Frame) error {
 					if len(f.Body) > 8 || len(f.Body) > f.Length {
 						t.Fatalf("body of %d bytes, length %d", len(f.Body), f.Length)
 					}
@@ -68,6 +68,25 @@ func FuzzScanner(f *testing.F) {
 	})
 }
 
+// decoded returns what the decoder of a request says to f.
+func decoded(f *Frame) (err error) {
+	switch f.Type {
+	case 'Q':
+		_, err = DecodeQuery(f)
+	case 'P':
+		_, err = DecodeParse(f)
+	case 'B':
+		_, err = DecodeBind(f)
+	case 'E':
+		_, err = DecodeExecute(f)
+	case 'D', 'C':
+		_, err = DecodeTarget(f)
+	case 'F':
+		_, err = DecodeFunctionCall(f)
+	}
+	return err
+}
+
 // FuzzDecode feeds every decoder complete bodies and beginnings of bodies.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("select 1\x00"), uint16(0))
@@ -77,7 +96,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("Ss\x00"), uint16(0))
 	f.Add([]byte("SERROR\x00C42P01\x00Mx\x00\x00"), uint16(0))
 	f.Fuzz(func(t *testing.T, body []byte, more uint16) {
-		fr := Frame{Type: 'x', Length: len(body) + int(more), Body: body}
+		fr := &Frame{Type: 'x', Length: len(body) + int(more), Body: body}
 		_, _ = DecodeQuery(fr)
 		p, _ := DecodeParse(fr)
 		if more > 0 && p.Query.Length > fr.Length {
@@ -89,10 +108,16 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("value %+v", v)
 			}
 		}
-		readable(b.Values, p.Types)
+		readable(nil, b.Values, p.Types)
 		_, _ = DecodeExecute(fr)
 		_, _ = DecodeTarget(fr)
 		_, _ = DecodeFunctionCall(fr)
+		for _, typ := range []byte("QPBEDCFSx") {
+			fr.Type = typ
+			if checked, decoded := fr.check(), decoded(fr); (checked == nil) != (decoded == nil) {
+				t.Fatalf("%q is checked as %v, and decoded as %v", typ, checked, decoded)
+			}
+		}
 		DecodeCommandTag(fr)
 		DecodeTypes(fr)
 		ParseError(body).Append(nil)
@@ -126,7 +151,7 @@ func FuzzStatements(f *testing.F) {
 		recorded := 0
 		s := NewStatements(StatementsConfig{
 			Values: true,
-			Record: func(s Statement) error {
+			Record: func(s *Statement) error {
 				if s.Outcome != Copying {
 					recorded++
 				}
@@ -141,7 +166,7 @@ func FuzzStatements(f *testing.F) {
 					continue
 				}
 				n := min(int(b[1]), len(b)-2)
-				if err := s.frame(Frame{Direction: Direction(d), Type: b[0], Length: n, Body: b[2 : 2+n]}); err != nil {
+				if err := s.frame(&Frame{Direction: Direction(d), Type: b[0], Length: n, Body: b[2 : 2+n]}); err != nil {
 					return
 				}
 				if Direction(d) == ToServer && (b[0] == 'Q' || b[0] == 'E' || b[0] == 'F') {

@@ -505,7 +505,7 @@ func TestObserverRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, tlsPair, RelayConfig{Observe: &Observe{
 		Bodies: [2]TypeSet{ToServer: Types("Q")},
-		Frame: func(f Frame) error {
+		Frame: func(f *Frame) error {
 			if bytes.HasPrefix(f.Body, []byte("drop")) {
 				return fault.New(fault.Unavailable, "audit is full")
 			}
@@ -561,7 +561,7 @@ func TestScanner(t *testing.T) {
 			var got []seen
 			s := scanner{dir: ToServer, observe: &Observe{
 				Bodies: [2]TypeSet{Types("QB")}, Headers: [2]TypeSet{Types("d")}, Limit: 20,
-				Frame: func(f Frame) error {
+				Frame: func(f *Frame) error {
 					got = append(got, seen{f.Type, f.Length, string(f.Body)})
 					return nil
 				},

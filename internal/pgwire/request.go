@@ -1,9 +1,12 @@
 package pgwire
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// Request is what a client asks for, as it is shown before it is sent on. It keeps
-// nothing of the frame. Its texts are valid UTF-8.
+// Request is what a client asks for. It keeps nothing of the frame, and its texts are
+// valid UTF-8. It is valid until who is shown it returns; the texts are for longer.
 type Request struct {
 	Kind StatementKind
 	At   time.Time // when it was read
@@ -43,10 +46,58 @@ type request struct {
 // completed: the end of copy data, and Sync among it.
 func (r *request) unanswered() bool { return r.Kind == 0 && (!r.sync || r.doubtful) }
 
-// decode makes a request of the frames that carry one, and what is shown of it. s.mu
-// is held.
-func (s *Statements) decode(f Frame) (r request, q Request, err error) {
-	q.At, q.Size, q.Digest = s.now, f.Length, f.Digest
+// scratch is room for what is made of one request, and then not needed any more.
+type scratch struct {
+	request request
+	shown   Request
+	values  []Value
+	args    []Argument
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{values: make([]Value, 0, 8), args: make([]Argument, 0, 8)}
+}}
+
+// maxScratch bounds the values for which a scratch keeps room.
+const maxScratch = 256
+
+// needScratch returns a scratch that lasts until leaveScratch. s.mu is held, for both.
+func (s *Statements) needScratch() *scratch {
+	if s.scratch == nil {
+		s.scratch = scratches.Get().(*scratch)
+	}
+	return s.scratch
+}
+
+func (s *Statements) leaveScratch() {
+	c := s.scratch
+	if c == nil {
+		return
+	}
+	s.scratch = nil
+	if cap(c.values) > maxScratch || cap(c.args) > maxScratch {
+		return
+	}
+	c.request, c.shown = request{}, Request{} // lets go of what they hold
+	clear(c.values)
+	clear(c.args)
+	scratches.Put(c)
+}
+
+// newRequest returns an empty request, which lasts until the next one. s.mu is held.
+func (s *Statements) newRequest() *request {
+	r := &s.needScratch().request
+	*r = request{cost: requestCost}
+	return r
+}
+
+// decode makes a request of the frames that carry one, and what is shown of it. Both
+// last until the next one. s.mu is held.
+func (s *Statements) decode(f *Frame) (r *request, q *Request, err error) {
+	r = s.newRequest()
+	room := s.scratch
+	q = &room.shown
+	*q = Request{At: s.now, Size: f.Length, Digest: f.Digest}
 	switch f.Type {
 	case 'Q':
 		q.Kind = KindQuery
@@ -62,10 +113,11 @@ func (s *Statements) decode(f Frame) (r request, q Request, err error) {
 		r.def = &definition{name: p.Statement, types: p.Types, secret: q.Secret, segment: s.segment}
 	case 'B':
 		var b Bind
-		b, err = DecodeBind(f)
+		b, err = decodeBind(f, room.values[:0])
+		room.values = b.Values
 		q.Kind, q.Name, q.Portal, q.Count = KindBind, b.Statement, b.Portal, len(b.Values)
 		r.bind = &binding{portal: b.Portal, statement: b.Statement}
-		s.showValues(&q, b)
+		s.showValues(q, &b)
 		r.Secret = q.Withheld
 	case 'E':
 		var e Execute
@@ -87,12 +139,12 @@ func (s *Statements) decode(f Frame) (r request, q Request, err error) {
 		call, err = DecodeFunctionCall(f)
 		q.Kind, q.Function, q.Count = KindFunctionCall, call.OID, len(call.Args)
 		if s.cfg.Values {
-			q.Params, q.ParamsCut = readable(call.Args, argumentTypes(call.OID)), call.Truncated
+			q.Params, q.ParamsCut = readable([]Argument{}, call.Args, argumentTypes(call.OID)), call.Truncated
 		}
 	}
 	q.Name, q.Portal = validString(q.Name), validString(q.Portal)
 	r.Kind, r.Name, r.Portal = q.Kind, q.Name, q.Portal
-	r.cost = requestCost + len(q.Name) + len(q.Portal)
+	r.cost += len(q.Name) + len(q.Portal)
 	return r, q, err
 }
 
@@ -107,13 +159,14 @@ func (s *Statements) secret(t *Text) bool {
 }
 
 // showValues decodes the values of a Bind if they are wanted.
-func (s *Statements) showValues(q *Request, b Bind) {
+func (s *Statements) showValues(q *Request, b *Bind) {
 	types, secret := s.expect(b.Statement)
 	q.Withheld, q.ParamsCut = secret, b.Truncated
 	if secret || !s.cfg.Values {
 		return
 	}
-	q.Params = readable(b.Values, types)
+	s.scratch.args = readable(s.scratch.args[:0], b.Values, types)
+	q.Params = s.scratch.args
 }
 
 // expect returns what a name stands for when the server reads a request that is
@@ -125,7 +178,7 @@ func (s *Statements) showValues(q *Request, b Bind) {
 // is not answered yet may have been skipped, and then the name stands for what it
 // stood for before.
 func (s *Statements) expect(name string) (types []uint32, secret bool) {
-	known, sent := s.statements[name], s.sent[name]
+	known, sent := s.statements.get(name), s.sent.get(name)
 	switch {
 	case sent == nil && known == nil:
 		return nil, false
@@ -139,21 +192,21 @@ func (s *Statements) expect(name string) (types []uint32, secret bool) {
 
 // expectParse notes a Parse that is sent now.
 func (s *Statements) expectParse(d *definition) {
-	if old := s.sent[d.name]; old != nil {
+	if old := s.sent.get(d.name); old != nil {
 		d.doubted = old.secret || old.doubted
 		s.unexpect(old)
 	}
 	if s.held+d.cost() > maxHeld {
 		return
 	}
-	s.sent[d.name] = d
+	s.sent.set(d.name, d)
 	s.held += d.cost()
 }
 
 // unexpect forgets a Parse that was answered, or never will be.
 func (s *Statements) unexpect(d *definition) {
-	if s.sent[d.name] == d {
-		delete(s.sent, d.name)
+	if s.sent.get(d.name) == d {
+		s.sent.drop(d.name)
 		s.held -= d.cost()
 	}
 }

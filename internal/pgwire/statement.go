@@ -100,12 +100,3 @@ type Statement struct {
 
 // maxTags bounds the tags kept of one simple query.
 const maxTags = 32
-
-func (s *Statement) addTag(t CommandTag) {
-	if len(s.Tags) < maxTags {
-		s.Tags = append(s.Tags, t.Text)
-	}
-	if t.Rows >= 0 {
-		s.Rows = max(s.Rows, 0) + t.Rows
-	}
-}

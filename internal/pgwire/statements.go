@@ -1,7 +1,6 @@
 package pgwire
 
 import (
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,15 +18,18 @@ const (
 )
 
 // StatementsConfig says what becomes of statements. Its functions are called one at
-// a time, from the goroutines of both directions; they must not call the
-// [Statements]. An error of theirs ends the session before the frame is sent on.
+// a time, by whoever passes a frame or looks at those that wait; but for Kept, they must
+// not call the [Statements]. An error of theirs ends the session before the next frame is
+// sent on.
 type StatementsConfig struct {
-	// Request gets each request before it is sent on, and returns an id for it. Nil:
-	// nobody is interested.
-	Request func(Request) (id int64, err error)
+	// Kept is told that frames begin to wait until [Statements.Look]. Nil: none waits,
+	// each is looked at before it is sent on.
+	Kept func()
+	// Request gets each request, and returns an id for it. Nil: nobody is interested.
+	Request func(*Request) (id int64, err error)
 	// Record gets what became of a request when that is known, in the order of the
 	// answers. What succeeded is not recorded of Parse, Bind, Describe and Close.
-	Record func(Statement) error
+	Record func(*Statement) error
 	// Secret tells whether values that are bound to a statement may be secrets; nil
 	// means never.
 	Secret func(sql string) bool
@@ -43,26 +45,31 @@ type StatementsConfig struct {
 // recorded at once with the outcome Unknown. Nothing is lost, and memory stays
 // bounded.
 type Statements struct {
-	cfg   StatementsConfig
-	sizes [2]atomic.Int64 // bytes of copy data so far, by direction
+	cfg     StatementsConfig
+	sizes   [2]atomic.Int64 // bytes of copy data so far, by direction
+	backlog backlog
 
-	mu sync.Mutex
+	mu sync.Mutex // before that of the backlog
 	// All below is guarded by mu.
-	queue      []request              // sent, not answered yet; the first is being answered
-	room       *[]request             // of requestPool: what queue is in; nil while it is empty
-	statements map[string]*definition // prepared, by name
-	portals    map[string]*binding    // by name
-	sent       map[string]*definition // the last Parse of a name that is not answered yet
-	segment    int                    // counts Syncs of the client
-	held       int                    // estimate of all that is above
-	credited   [2]int64               // of sizes, given to a statement already
-	skipping   bool                   // the server ignores requests until a Sync that is not sent yet
-	copyIn     bool                   // the server takes copy data, of which the end is not sent yet
-	detached   bool                   // requests are no longer matched
-	tx         byte                   // of the last ReadyForQuery
-	now        time.Time              // when the frame was read that is being looked at
-	answered   time.Time              // when the last statement ended
-	err        error                  // of Record
+	queue      []request          // sent, not answered yet; the first is being answered
+	room       *[]request         // of requestPool: what queue is in; nil while it is empty
+	statements byName[definition] // prepared
+	portals    byName[binding]
+	sent       byName[definition] // the last Parse of a name that is not answered yet
+	segment    int                // counts Syncs of the client
+	held       int                // estimate of all that is above
+	copied     [2]int64           // of sizes, before the frame that is being looked at
+	credited   [2]int64           // of copied, given to a statement already
+	skipping   bool               // the server ignores requests until a Sync that is not sent yet
+	copyIn     bool               // the server takes copy data, of which the end is not sent yet
+	detached   bool               // requests are no longer matched
+	tx         byte               // of the last ReadyForQuery
+	now        time.Time          // when the frame was read that is being looked at
+	scratch    *scratch           // of scratches, while frames are looked at
+	tag        CommandTag         // the last one
+	tags       []string           // its text alone; never changed
+	answered   time.Time          // when the last statement ended
+	err        error              // of Record
 }
 
 // definition is a prepared statement.
@@ -91,12 +98,16 @@ func NewStatements(cfg StatementsConfig) *Statements {
 	if cfg.MaxText <= 0 {
 		cfg.MaxText = defaultMaxText
 	}
-	return &Statements{cfg: cfg, tx: 'I', statements: map[string]*definition{}, portals: map[string]*binding{}, sent: map[string]*definition{}}
+	return &Statements{cfg: cfg, tx: 'I'}
 }
 
 // Observe returns what a [Relay] needs to feed s. Its Frame returns the error of a
 // request that cannot be decoded, which ends the session.
 func (s *Statements) Observe() *Observe {
+	frame := s.frame
+	if s.cfg.Kept != nil {
+		frame = s.keep
+	}
 	return &Observe{
 		Bodies:  [2]TypeSet{ToServer: Types("QPBECDF"), ToClient: Types("CEZt")},
 		Headers: [2]TypeSet{ToServer: Types("Scf"), ToClient: Types("123nTsIGHWV")},
@@ -104,16 +115,29 @@ func (s *Statements) Observe() *Observe {
 		Sizes:   &s.sizes,
 		Limit:   s.cfg.MaxText,
 		Digest:  true,
-		Frame:   s.frame,
+		Frame:   frame,
 	}
 }
 
-func (s *Statements) frame(f Frame) error {
+// frame looks at a frame.
+func (s *Statements) frame(f *Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.leaveScratch()
+	return s.look(f, s.moved())
+}
+
+// moved returns how much copy data was moved so far, by direction.
+func (s *Statements) moved() [2]int64 {
+	return [2]int64{ToServer: s.sizes[ToServer].Load(), ToClient: s.sizes[ToClient].Load()}
+}
+
+// look looks at a frame before which so much copy data was moved. s.mu is held.
+func (s *Statements) look(f *Frame, copied [2]int64) error {
 	if s.now = f.At; s.now.IsZero() {
 		s.now = time.Now()
 	}
+	s.copied = copied
 	s.creditCopy()
 	if f.Direction == ToServer {
 		return s.request(f)
@@ -128,13 +152,16 @@ func (s *Statements) frame(f Frame) error {
 func (s *Statements) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.leaveScratch()
+	_ = s.lookAll() // the session has ended
 	s.now = time.Now()
+	s.copied = s.moved()
 	s.creditCopy()
 	s.detach()
 }
 
 // request takes a frame of the client. s.mu is held.
-func (s *Statements) request(f Frame) error {
+func (s *Statements) request(f *Frame) error {
 	switch f.Type {
 	case 'c', 'f':
 		s.endCopyIn()
@@ -164,25 +191,25 @@ func (s *Statements) request(f Frame) error {
 }
 
 // push queues a request, or records it at once when it will have no answer.
-func (s *Statements) push(r request) {
+func (s *Statements) push(r *request) {
 	if !s.detached && !s.skipping && s.held+r.cost > maxHeld {
 		s.detach()
 	}
 	if s.skipping && !s.detached {
-		s.skip(&r)
+		s.skip(r)
 		return
 	}
 	if r.def != nil {
 		s.expectParse(r.def)
 	}
 	if s.detached {
-		s.record(&r, Unknown)
+		s.record(r, Unknown)
 		return
 	}
 	if len(s.queue) == cap(s.queue) {
 		s.makeRoom()
 	}
-	s.queue = append(s.queue, r)
+	s.queue = append(s.queue, *r)
 	s.held += r.cost
 }
 
@@ -220,25 +247,27 @@ func (s *Statements) leaveRoom() {
 func (s *Statements) pushSync() {
 	s.segment++
 	if s.detached {
-		clear(s.sent)
+		s.sent = byName[definition]{}
 		s.held = 0
 		return
 	}
 	s.skipping = false
-	s.push(request{sync: true, doubtful: s.copyIn, cost: requestCost})
+	r := s.newRequest()
+	r.sync, r.doubtful = true, s.copyIn
+	s.push(r)
 }
 
 // creditCopy gives copy data to the statement that it belongs to. What the server
 // sent belongs to the one being answered; what the client sent too or, if it does
 // not wait for the go-ahead, to the last one sent.
 func (s *Statements) creditCopy() {
-	if n := s.sizes[ToClient].Load() - s.credited[ToClient]; n > 0 {
+	if n := s.copied[ToClient] - s.credited[ToClient]; n > 0 {
 		s.credited[ToClient] += n
 		if len(s.queue) > 0 {
 			s.queue[0].CopyBytes += n
 		}
 	}
-	n := s.sizes[ToServer].Load() - s.credited[ToServer]
+	n := s.copied[ToServer] - s.credited[ToServer]
 	if n == 0 {
 		return
 	}
@@ -258,13 +287,13 @@ func (s *Statements) endCopyIn() {
 	}
 	// Sent before the server's go-ahead was seen. It marks which Syncs came before.
 	if len(s.queue) > 0 && !s.skipping {
-		s.push(request{cost: requestCost})
+		s.push(s.newRequest())
 	}
 }
 
 // record hands a statement out. After an error nothing more is.
 func (s *Statements) record(r *request, o Outcome) {
-	st := r.Statement
+	st := &r.Statement
 	st.Outcome = o
 	st.End = s.now
 	began := st.Start
@@ -305,10 +334,13 @@ func (s *Statements) detach() {
 		return
 	}
 	queue := s.queue
-	s.queue, s.room, s.statements, s.portals, s.held, s.detached = nil, nil, nil, nil, 0, true
-	maps.DeleteFunc(s.sent, func(_ string, d *definition) bool { return d.segment != s.segment })
-	for _, d := range s.sent {
-		s.held += d.cost()
+	s.queue, s.room, s.statements, s.portals, s.held, s.detached = nil, nil, byName[definition]{}, byName[binding]{}, 0, true
+	for name, d := range s.sent.all() {
+		if d.segment != s.segment {
+			s.sent.drop(name)
+		} else {
+			s.held += d.cost()
+		}
 	}
 	for i := range queue {
 		r := &queue[i]

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,7 +48,7 @@ func bodyExecute(portal string, rows uint32) string {
 func talk(t *testing.T, s *Statements, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
-		f := Frame{Direction: ToServer, Type: line[2], Body: []byte(line[min(4, len(line)):])}
+		f := &Frame{Direction: ToServer, Type: line[2], Body: []byte(line[min(4, len(line)):])}
 		if line[0] == '<' {
 			f.Direction = ToClient
 		}
@@ -101,18 +102,25 @@ type listener struct {
 	copies   []CopyMode // that began
 }
 
+// keepRequest returns what may be kept of a request.
+func keepRequest(q *Request) Request {
+	kept := *q
+	kept.Params = slices.Clone(q.Params)
+	return kept
+}
+
 // config wants everything, and takes statements with the word secret for such.
 func (l *listener) config() StatementsConfig {
 	return StatementsConfig{
-		Request: func(q Request) (int64, error) {
-			l.requests = append(l.requests, q)
+		Request: func(q *Request) (int64, error) {
+			l.requests = append(l.requests, keepRequest(q))
 			return int64(len(l.requests)), nil
 		},
-		Record: func(st Statement) error {
+		Record: func(st *Statement) error {
 			if st.Outcome == Copying {
 				l.copies = append(l.copies, st.Copy)
 			} else {
-				l.got = append(l.got, l.tell(st))
+				l.got = append(l.got, l.tell(*st))
 			}
 			return nil
 		},
@@ -364,7 +372,7 @@ func TestStatements(t *testing.T) {
 func TestStatementsStayBounded(t *testing.T) {
 	t.Parallel()
 	recorded := 0
-	s := NewStatements(StatementsConfig{Record: func(Statement) error { recorded++; return nil }})
+	s := NewStatements(StatementsConfig{Record: func(*Statement) error { recorded++; return nil }})
 	const n = 15_000
 	for range n {
 		talk(t, s, "> Q "+strings.Repeat("x", 1000)+"\x00")
@@ -372,7 +380,7 @@ func TestStatementsStayBounded(t *testing.T) {
 	if s.held > maxHeld || len(s.queue) != 0 || recorded != n {
 		t.Errorf("%d bytes held, %d queued, %d recorded", s.held, len(s.queue), recorded)
 	}
-	s = NewStatements(StatementsConfig{Record: func(Statement) error { return nil }})
+	s = NewStatements(StatementsConfig{Record: func(*Statement) error { return nil }})
 	for i := range 20_000 {
 		talk(t, s, "> P "+bodyParse(fmt.Sprint(i), strings.Repeat("x", 1000)), "> S", "< 1", idle)
 	}
@@ -383,7 +391,7 @@ func TestStatementsStayBounded(t *testing.T) {
 
 func TestHeldIsExact(t *testing.T) {
 	t.Parallel()
-	s := NewStatements(StatementsConfig{Record: func(Statement) error { return nil }})
+	s := NewStatements(StatementsConfig{Record: func(*Statement) error { return nil }})
 	for range 3 {
 		talk(t, s, extended("s", "select", "1", "2")...)
 		talk(t, s, "> S", "< 1", "< 2", "< n", tagSelect, idle)
@@ -505,11 +513,11 @@ func TestSecretErrors(t *testing.T) {
 func TestErrorsOfTheListenerEndTheSession(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
-	s := NewStatements(StatementsConfig{Request: func(Request) (int64, error) { return 0, full }, Record: func(Statement) error { return nil }})
+	s := NewStatements(StatementsConfig{Request: func(*Request) (int64, error) { return 0, full }, Record: func(*Statement) error { return nil }})
 	if err := s.frame(whole('Q', "x\x00")); !errors.Is(err, full) || len(s.queue) != 0 {
 		t.Errorf("got %v", err)
 	}
-	s = NewStatements(StatementsConfig{Record: func(Statement) error { return full }})
+	s = NewStatements(StatementsConfig{Record: func(*Statement) error { return full }})
 	talk(t, s, "> Q x\x00", tagSelect)
 	answer := whole('Z', "I")
 	answer.Direction = ToClient
@@ -524,7 +532,7 @@ func TestCutTextStaysText(t *testing.T) {
 	var heard listener
 	s := NewStatements(heard.config())
 	body := "a\xffb\xe2\x82"
-	if err := s.frame(Frame{Type: 'Q', Length: 100, Body: []byte(body)}); err != nil {
+	if err := s.frame(&Frame{Type: 'Q', Length: 100, Body: []byte(body)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(Text{"a\uFFFDb", 99}, heard.bound().Text); diff != "" {

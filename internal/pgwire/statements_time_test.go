@@ -14,11 +14,11 @@ func TestTimesAreThoseOfReading(t *testing.T) {
 	var requests []time.Time
 	var got []Statement
 	s := NewStatements(StatementsConfig{
-		Request: func(q Request) (int64, error) { requests = append(requests, q.At); return 1, nil },
-		Record:  func(st Statement) error { got = append(got, st); return nil },
+		Request: func(q *Request) (int64, error) { requests = append(requests, q.At); return 1, nil },
+		Record:  func(st *Statement) error { got = append(got, *st); return nil },
 	})
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
-	for _, f := range []Frame{
+	for _, f := range []*Frame{
 		{Type: 'Q', Body: []byte("SELECT 1\x00"), At: at(0)},
 		{Type: 'Q', Body: []byte("SELECT 2\x00"), At: at(1)},
 		{Direction: ToClient, Type: 'C', Body: []byte("SELECT 1\x00"), At: at(4)},
@@ -55,7 +55,7 @@ func TestTimesAreThoseOfReading(t *testing.T) {
 func TestFramesOfOneReadHaveOneTime(t *testing.T) {
 	t.Parallel()
 	var times []time.Time
-	observe := Observe{Headers: [2]TypeSet{ToServer: Types("S")}, Frame: func(f Frame) error { times = append(times, f.At); return nil }}
+	observe := Observe{Headers: [2]TypeSet{ToServer: Types("S")}, Frame: func(f *Frame) error { times = append(times, f.At); return nil }}
 	s := scanner{observe: &observe}
 	for range 2 {
 		if _, err := s.scan([]byte("S\x00\x00\x00\x04S\x00\x00\x00\x04")); err != nil {

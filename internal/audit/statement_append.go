@@ -1,66 +1,52 @@
 package audit
 
-import (
-	"strconv"
-)
+import "strconv"
 
-// quick is a lean event that writes itself: the events of statements, of which there
-// may be a hundred thousand in a second. What it writes is what encoding/json would.
-type quick interface {
-	lean
-	// texts returns the size of all texts that may have to be cut.
-	texts() int
-	// appendFields appends the event's own fields, each with a comma in front.
-	appendFields(b []byte) []byte
-}
+// What the events of statements write is what encoding/json would write of them.
 
-func (e DatabaseQuery) texts() int    { return len(e.Query) + textsOf(e.Parameters) }
-func (e StatementParse) texts() int   { return len(e.Query) }
-func (e StatementBind) texts() int    { return textsOf(e.Parameters) }
-func (e StatementExecute) texts() int { return 0 }
-func (e DatabaseResult) texts() int   { return 0 }
-
-func textsOf(list []*string) (size int) {
-	for _, s := range list {
-		if s != nil {
-			size += len(*s)
-		}
-	}
-	return size
-}
-
-func (e DatabaseQuery) appendFields(b []byte) []byte {
+func (e *DatabaseQuery) appendFields(b []byte) []byte {
 	b = e.Outcome.appendFields(b)
 	b = appendText(b, "db_query", e.Query)
 	b = appendTexts(b, "db_query_parameters", e.Parameters)
 	return e.Shortened.appendFields(b)
 }
 
-func (e StatementParse) appendFields(b []byte) []byte {
+func (e *StatementParse) appendFields(b []byte) []byte {
 	b = appendText(b, "statement_name", e.StatementName)
 	b = appendText(b, "query", e.Query)
 	return e.Shortened.appendFields(b)
 }
 
-func (e StatementBind) appendFields(b []byte) []byte {
+func (e *StatementBind) appendFields(b []byte) []byte {
 	b = appendText(b, "statement_name", e.StatementName)
 	b = appendText(b, "portal_name", e.PortalName)
 	b = appendTexts(b, "parameters", e.Parameters)
-	if len(e.Sizes) > 0 {
-		b = appendKey(b, "parameter_sizes")
-		for i, size := range e.Sizes {
-			b = strconv.AppendInt(append(b, "[,"[min(i, 1)]), int64(size), 10)
-		}
-		b = append(b, ']')
-	}
+	b = appendSizes(b, "parameter_sizes", e.Sizes)
 	return e.Shortened.appendFields(b)
 }
 
-func (e StatementExecute) appendFields(b []byte) []byte {
+func (e *StatementExecute) appendFields(b []byte) []byte {
 	return appendText(b, "portal_name", e.PortalName)
 }
 
-func (e DatabaseResult) appendFields(b []byte) []byte {
+func (e *StatementClose) appendFields(b []byte) []byte {
+	b = appendGiven(b, "statement_name", e.StatementName)
+	return appendGiven(b, "portal_name", e.PortalName)
+}
+
+func (e *FunctionCall) appendFields(b []byte) []byte {
+	b = strconv.AppendUint(appendKey(b, "function_oid"), uint64(e.FunctionOID), 10)
+	b = appendTexts(b, "function_args", e.Arguments)
+	b = appendSizes(b, "function_arg_sizes", e.Sizes)
+	return e.Shortened.appendFields(b)
+}
+
+func (e *CopyStart) appendFields(b []byte) []byte {
+	b = appendText(b, "direction", e.Direction)
+	return appendKnown(b, "request_ei", e.RequestIndex)
+}
+
+func (e *DatabaseResult) appendFields(b []byte) []byte {
 	b = e.Outcome.appendFields(b)
 	b = appendText(b, "request", e.Request)
 	b = appendText(b, "outcome", e.Became)
@@ -83,13 +69,13 @@ func (e DatabaseResult) appendFields(b []byte) []byte {
 	return strconv.AppendFloat(appendKey(b, "duration_ms"), e.DurationMS, 'f', -1, 64)
 }
 
-func (o Outcome) appendFields(b []byte) []byte {
+func (o *Outcome) appendFields(b []byte) []byte {
 	b = strconv.AppendBool(appendKey(b, "success"), o.Success)
 	b = appendGiven(b, "error", o.Error)
 	return appendGiven(b, "message", o.Message)
 }
 
-func (s Shortened) appendFields(b []byte) []byte {
+func (s *Shortened) appendFields(b []byte) []byte {
 	if s.Truncated {
 		b = append(appendKey(b, "truncated"), "true"...)
 	}
@@ -132,6 +118,17 @@ func appendTexts(b []byte, key string, list []*string) []byte {
 		} else {
 			b = appendString(b, *s)
 		}
+	}
+	return append(b, ']')
+}
+
+func appendSizes(b []byte, key string, sizes []int) []byte {
+	if len(sizes) == 0 {
+		return b
+	}
+	b = appendKey(b, key)
+	for i, size := range sizes {
+		b = strconv.AppendInt(append(b, "[,"[min(i, 1)]), int64(size), 10)
 	}
 	return append(b, ']')
 }
