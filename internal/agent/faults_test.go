@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/postern-db/postern/internal/identity"
@@ -22,12 +23,17 @@ import (
 func TestFaultsOnTheWay(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	for name, fault := range map[string]func(*faulty){
-		"cut":         (*faulty).cut,
-		"reset":       (*faulty).reset,
-		"end to near": (*faulty).endToNear,
-		"end to far":  (*faulty).endToFar,
-		"silence":     (*faulty).silence,
+	// Others shall run too while a stream keeps all buffers full.
+	paced := toxics.ToxicWrapper{Type: "bandwidth", Toxicity: 1, Toxic: &toxics.BandwidthToxic{Rate: 6400}}
+	// Where this is, toxiproxy resets what it ends. With a toxicity it would not wait
+	// for that, and end everything with the first data.
+	reset := toxics.ToxicWrapper{Type: "reset_peer", Toxicity: 0, Toxic: &toxics.ResetToxic{}}
+	for name, open := range map[string]func(*testing.T, string) faultyWay{
+		"cut":         func(t *testing.T, target string) faultyWay { return newToxic(t, target, paced) },
+		"reset":       func(t *testing.T, target string) faultyWay { return newToxic(t, target, paced, reset) },
+		"end to near": func(t *testing.T, target string) faultyWay { return newFaulty(t, target, (*link).endToNear) },
+		"end to far":  func(t *testing.T, target string) faultyWay { return newFaulty(t, target, (*link).endToFar) },
+		"silence":     func(t *testing.T, target string) faultyWay { return newFaulty(t, target, (*link).silence) },
 	} {
 		for _, side := range []string{"client", "server"} {
 			states := []string{"idle", "busy", "copying"}
@@ -37,7 +43,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 			for _, state := range states {
 				t.Run(strings.Join([]string{name, side, state}, ", "), func(t *testing.T) {
 					t.Parallel()
-					s := hireVictim(t, env, side)
+					s := hireVictim(t, env, side, open)
 					conn := testenv.Connect(t, s.cfg)
 					ended := make(chan struct{})
 					switch state {
@@ -49,7 +55,6 @@ func TestFaultsOnTheWay(t *testing.T) {
 						env.AwaitQuery(t, s.name, "pg_sleep")
 					case "copying": // in mid-stream, all buffers full
 						var flow counter
-						s.way.pause.Store(int64(5 * time.Millisecond)) // in which others may run
 						go func() {
 							defer close(ended)
 							_, _ = conn.PgConn().CopyTo(t.Context(), &flow, "COPY (SELECT repeat('x', 1000), generate_series(1, 1000000000)) TO STDOUT")
@@ -58,7 +63,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 					default:
 						close(ended)
 					}
-					fault(s.way)
+					s.way.strike()
 					goodbye := false
 					switch {
 					case name == "silence" && side == "client":
@@ -89,22 +94,21 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestSlowWay: with pauses, and in pieces of one byte, everything works, and the end
-// is a goodbye.
+// TestSlowWay: with delays, at a trickle, and in pieces of one byte, everything
+// works, and the end is a goodbye.
 func TestSlowWay(t *testing.T) {
 	t.Parallel()
 	env := testenv.Shared(t)
-	for _, side := range []string{"client", "server"} {
-		for _, c := range []struct {
-			name  string
-			pause time.Duration
-			size  int64
-		}{{"latency", 5 * time.Millisecond, 32 << 10}, {"drip", 0, 1}} {
-			t.Run(c.name+", "+side, func(t *testing.T) {
+	for name, slow := range map[string]toxics.ToxicWrapper{
+		"latency":   {Type: "latency", Toxicity: 1, Toxic: &toxics.LatencyToxic{Latency: 5, Jitter: 4}},
+		"bandwidth": {Type: "bandwidth", Toxicity: 1, Toxic: &toxics.BandwidthToxic{Rate: 50}},
+		"drip":      {Type: "slicer", Toxicity: 1, Toxic: &toxics.SlicerToxic{AverageSize: 1}},
+		"slow drip": {Type: "slicer", Toxicity: 1, Toxic: &toxics.SlicerToxic{AverageSize: 16, SizeVariation: 8, Delay: 500}},
+	} {
+		for _, side := range []string{"client", "server"} {
+			t.Run(name+", "+side, func(t *testing.T) {
 				t.Parallel()
-				s := hireVictim(t, env, side)
-				s.way.pause.Store(int64(c.pause))
-				s.way.size.Store(c.size)
+				s := hireVictim(t, env, side, func(t *testing.T, target string) faultyWay { return newToxic(t, target, slow) })
 				conn := testenv.Connect(t, s.cfg)
 				if got := text(t, conn, "SELECT repeat($1, 100)", "x"); got != strings.Repeat("x", 100) {
 					t.Errorf("got %d bytes", len(got))
@@ -123,13 +127,13 @@ func TestSlowWay(t *testing.T) {
 // victim is a person with a way on which things happen.
 type victim struct {
 	name string
-	way  *faulty
+	way  faultyWay
 	cfg  *pgx.ConnConfig
 }
 
-// hireVictim returns a person whose sessions go over a faulty way, on one side of
-// the gateway. An idle client is given two seconds.
-func hireVictim(t *testing.T, env *testenv.Env, side string) victim {
+// hireVictim returns a person whose sessions go over a way that open makes, on one
+// side of the gateway. An idle client is given two seconds.
+func hireVictim(t *testing.T, env *testenv.Env, side string, open func(t *testing.T, target string) faultyWay) victim {
 	t.Helper()
 	name := "victim" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	role := testenv.Role(name, "keep")
@@ -139,7 +143,7 @@ func hireVictim(t *testing.T, env *testenv.Env, side string) victim {
 	if side == "server" {
 		database, target = name, env.Server.Addr()
 	}
-	v := victim{name: name, way: newFaulty(t, target)}
+	v := victim{name: name, way: open(t, target)}
 	if side == "server" {
 		env.Apply(t, fmt.Sprintf(`kind: db
 version: v3

@@ -4,19 +4,20 @@ import (
 	"context"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// faulty is a way between two programs on which anything can happen. What happens,
-// happens to the connections that are open at that moment.
-type faulty struct {
-	addr string
-	// pause comes before each piece that is carried, which has at most size bytes.
-	pause atomic.Int64 // time.Duration
-	size  atomic.Int64
+// faultyWay is what lies between two programs, and can break.
+type faultyWay struct {
+	addr   string
+	strike func() // what happens to the connections that are open at that moment
+	cut    func() // ends them; what comes later gets through
+}
 
+// faulty is a way of our own, for what toxiproxy cannot do: end one direction and let
+// the other go on, or end and tell nobody.
+type faulty struct {
 	mu    sync.Mutex // guards the fields below
 	links []*link
 	over  bool // a link that comes now is cut at once
@@ -29,22 +30,22 @@ type link struct {
 	freeze    sync.Once
 }
 
-// newFaulty carries connections to target until the test ends.
-func newFaulty(t *testing.T, target string) *faulty {
+// newFaulty returns a way on which a fault happens to each link. It carries
+// connections to target until the test ends.
+func newFaulty(t *testing.T, target string, fault func(*link)) faultyWay {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &faulty{addr: l.Addr().String()}
-	f.size.Store(32 << 10)
+	f := &faulty{}
 	var links sync.WaitGroup
 	t.Cleanup(func() {
 		l.Close()
 		f.mu.Lock()
 		f.over = true
 		f.mu.Unlock()
-		f.cut()
+		f.each((*link).cut)
 		links.Wait()
 	})
 	links.Go(func() {
@@ -62,31 +63,17 @@ func newFaulty(t *testing.T, target string) *faulty {
 			f.mu.Lock()
 			f.links = append(f.links, k)
 			if f.over {
-				k.near.Close()
-				k.far.Close()
+				k.cut()
 			}
 			f.mu.Unlock()
-			links.Go(func() { f.carry(k, k.near, k.far) })
-			links.Go(func() { f.carry(k, k.far, k.near) })
+			links.Go(func() { k.carry(k.near, k.far) })
+			links.Go(func() { k.carry(k.far, k.near) })
 		}
 	})
-	return f
-}
-
-// carry moves what comes from one side to the other, and its end too.
-func (f *faulty) carry(k *link, from, to *net.TCPConn) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf[:min(f.size.Load(), int64(len(buf)))])
-		select {
-		case <-k.frozen:
-			return
-		case <-time.After(time.Duration(f.pause.Load())):
-		}
-		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
-			_ = to.CloseWrite()
-			return
-		}
+	return faultyWay{
+		addr:   l.Addr().String(),
+		strike: func() { f.each(fault) },
+		cut:    func() { f.each((*link).cut) },
 	}
 }
 
@@ -99,29 +86,33 @@ func (f *faulty) each(do func(*link)) {
 	}
 }
 
-// cut ends both sides properly, as far as TCP goes.
-func (f *faulty) cut() {
-	f.each(func(k *link) { k.near.Close(); k.far.Close() })
+// carry moves what comes from one side to the other, and its end too. The pauses let
+// others run while a stream keeps all buffers full.
+func (k *link) carry(from, to *net.TCPConn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-k.frozen:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
+			_ = to.CloseWrite()
+			return
+		}
+	}
 }
 
-// reset ends both sides without a goodbye.
-func (f *faulty) reset() {
-	f.each(func(k *link) {
-		_ = k.near.SetLinger(0)
-		_ = k.far.SetLinger(0)
-		k.near.Close()
-		k.far.Close()
-	})
-}
+// cut ends both sides properly, as far as TCP goes.
+func (k *link) cut() { k.near.Close(); k.far.Close() }
 
 // silence lets nothing pass any more, and tells nobody.
-func (f *faulty) silence() {
-	f.each(func(k *link) { k.freeze.Do(func() { close(k.frozen) }) })
-}
+func (k *link) silence() { k.freeze.Do(func() { close(k.frozen) }) }
 
 // endToFar tells the far side that nothing more comes from the near one, while the
 // other direction goes on.
-func (f *faulty) endToFar() { f.each(func(k *link) { _ = k.far.CloseWrite() }) }
+func (k *link) endToFar() { _ = k.far.CloseWrite() }
 
 // endToNear is the same the other way round.
-func (f *faulty) endToNear() { f.each(func(k *link) { _ = k.near.CloseWrite() }) }
+func (k *link) endToNear() { _ = k.near.CloseWrite() }
