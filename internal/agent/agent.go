@@ -126,7 +126,7 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Audit == nil:
 		return nil, errors.New("agent: no audit log")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, metrics: newMetrics(), recorder: newRecorder(), databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, metrics: newMetrics(), recorder: newRecorder(cfg.Audit), databases: map[string]*database{}, sessions: map[*session]struct{}{}, labels: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

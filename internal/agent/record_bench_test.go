@@ -116,7 +116,7 @@ func BenchmarkRecord(b *testing.B) {
 func benchSession(log *audit.Log, level resource.RecordLevel) *session {
 	near, _ := net.Pipe()
 	return &session{
-		agent:    &Server{cfg: Config{Audit: log, Cluster: "main.example.com"}, recorder: newRecorder()},
+		agent:    &Server{cfg: Config{Audit: log, Cluster: "main.example.com"}, recorder: newRecorder(log)},
 		id:       newID(),
 		conn:     tls.Server(near, &tls.Config{MinVersion: tls.VersionTLS13}),
 		identity: identity.Identity{User: "alice", Route: identity.Route{Database: "orders"}},

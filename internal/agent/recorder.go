@@ -4,6 +4,9 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/postern-db/postern/internal/audit"
+	"github.com/postern-db/postern/internal/pgwire"
 )
 
 // recordPause is how long what sessions keep for the record waits after some of it was
@@ -14,13 +17,16 @@ const recordPause = 5 * time.Millisecond
 // once, what comes within recordPause after that together. One that keeps more than it
 // may meanwhile does the work itself, so nothing has to wait for the recorder.
 type recorder struct {
+	log  *audit.Log
 	soon chan struct{} // holds one value when there is something
 
 	mu      sync.Mutex
 	waiting []*session // guarded by mu
 }
 
-func newRecorder() *recorder { return &recorder{soon: make(chan struct{}, 1)} }
+func newRecorder(log *audit.Log) *recorder {
+	return &recorder{log: log, soon: make(chan struct{}, 1)}
+}
 
 // add has the recorder look at what s keeps. It does not wait.
 func (r *recorder) add(s *session) {
@@ -58,6 +64,7 @@ func (r *recorder) run(ctx context.Context) {
 		for _, s := range sessions {
 			s.recordKept()
 		}
+		r.log.Hurry()
 		clear(sessions) // lets go of those that end
 		select {
 		case <-time.After(recordPause):
@@ -67,13 +74,17 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-// recordKept puts on record what the session has kept of its statements.
+// recordKept puts on record what the session has kept of its statements. A bug of ours
+// ends the session, and is on record instead.
 func (s *session) recordKept() {
 	var bug error
 	defer func() {
-		if bug != nil {
-			s.statements.Refuse(bug)
+		if bug == nil {
+			return
 		}
+		s.statements.Refuse(bug)
+		s.post(s.recording, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: bug.Error()})
+		s.end(pgwire.FromFault(bug))
 	}()
 	defer s.recovered(&bug)
 	s.statements.Look()

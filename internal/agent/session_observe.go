@@ -24,8 +24,9 @@ const maxRoomValues = 256
 const withheld = "[redacted]"
 
 // observe returns what the relay shows us: the client's requests, each before it
-// is sent on, and what became of them. One that cannot be put on record does not
-// reach PostgreSQL. It is nil where policy wants statements not recorded.
+// is sent on, and what became of them. One that cannot be read does not reach PostgreSQL;
+// the recorder puts the others on record. It is nil where policy wants statements not
+// recorded.
 func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 	if s.decision.Limits.Record == resource.RecordNone {
 		return nil, nil

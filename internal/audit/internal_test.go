@@ -90,7 +90,7 @@ func TestFullQueueBlocks(t *testing.T) {
 		"bytes":  func(b *batch) { b.lines, b.ends = make([]byte, maxQueuedBytes), []int{maxQueuedBytes} },
 		"events": func(b *batch) { b.ends = make([]int, maxQueuedEvents) },
 	} {
-		l := &Log{next: newBatch(nil)}
+		l := &Log{next: newBatch(nil), late: time.NewTimer(time.Hour)}
 		fill(l.next)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -108,7 +108,7 @@ func TestFullQueueBlocks(t *testing.T) {
 			t.Errorf("%s: after the queue was taken: %v", name, err)
 		}
 	}
-	l := &Log{next: newBatch(nil)}
+	l := &Log{next: newBatch(nil), late: time.NewTimer(time.Hour)}
 	if _, err := l.lockForRoom(t.Context(), maxQueuedBytes+1); err != nil {
 		t.Errorf("an event larger than the empty queue: %v", err)
 	}

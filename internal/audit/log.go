@@ -44,7 +44,7 @@ type Log struct {
 	lock    *os.File
 
 	now     chan struct{} // holds one value when next is to be written at once
-	soon    chan struct{} // and this when it may wait a moment
+	late    *time.Timer   // gives it that value
 	closing chan struct{}
 	stop    func() error // closes once
 	running sync.WaitGroup
@@ -117,8 +117,9 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l := &Log{
 		encoder: enc, log: cfg.Log, lock: lock,
 		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end},
-		now:    make(chan struct{}, 1), soon: make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil), seq: end.last.seq,
+		now:    make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil), seq: end.last.seq,
 	}
+	l.late = time.AfterFunc(writePause, l.Hurry)
 	l.stop = sync.OnceValue(l.shutDown)
 	l.running.Go(l.run)
 	for _, r := range repairs {
@@ -172,12 +173,15 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 
 // Stream is Post for the events of statements, of which there may be a hundred
 // thousand in a second: to have each written by itself would cost several times what
-// the event does. The first one is written at once, those that follow within 5 ms
-// together after that time.
+// the event does. What is streamed is written after 5 ms, or earlier with what is posted,
+// or when somebody calls [Log.Hurry].
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)
 	return err
 }
+
+// Hurry has what is queued written at once. It does not wait.
+func (l *Log) Hurry() { signal(l.now) }
 
 // Err returns why the log refuses events, or nil while it works.
 func (l *Log) Err() error {
@@ -214,8 +218,8 @@ func (l *Log) enqueue(ctx context.Context, ev Event, u urgency) (*batch, error) 
 	switch {
 	case u > patient:
 		signal(l.now)
-	case len(b.ends) == 1: // otherwise it was signalled for the first one
-		signal(l.soon)
+	case len(b.ends) == 1: // otherwise the first one has started it
+		l.late.Reset(writePause)
 	}
 	return b, nil
 }
@@ -264,6 +268,7 @@ func (l *Log) shutDown() error {
 	l.mu.Unlock()
 	close(l.closing)
 	l.running.Wait()
+	l.late.Stop()
 	failed := l.Err()
 	if errors.Is(failed, errClosed) {
 		failed = nil

@@ -7,8 +7,8 @@ import "time"
 // nothing that is written; only a crash of the machine does.
 const syncAfter = 50 * time.Millisecond
 
-// writePause is how long streamed events wait after something was written. A write
-// costs about as much as ten events do, most of it for waking a thread.
+// writePause is how long streamed events wait for others. A write costs about as much
+// as ten events do, most of it for waking a thread.
 const writePause = 5 * time.Millisecond
 
 // keepCached is how much of the end of a segment stays in the kernel's cache, for
@@ -21,16 +21,10 @@ const keepCached = 8 << 20
 // during an fsync waits together and shares the next one.
 func (l *Log) run() {
 	var syncTime <-chan time.Time // set while something is written but not durable
-	soon := l.soon                // nil in the pause after a write
-	var paused <-chan time.Time   // set in the pause
 	for {
 		due, last := false, false
 		select {
 		case <-l.now:
-		case <-soon:
-		case <-paused:
-			soon, paused = l.soon, nil
-			continue
 		case <-syncTime:
 			due = true
 		case <-l.closing:
@@ -48,9 +42,6 @@ func (l *Log) run() {
 		if err != nil {
 			b.err = l.fail(err)
 		}
-		if len(b.ends) > 0 {
-			soon, paused = nil, time.After(writePause)
-		}
 		l.done(b)
 		if last || err != nil {
 			return
@@ -62,6 +53,7 @@ func (l *Log) run() {
 func (l *Log) take() *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.late.Stop()
 	b := l.next
 	l.next, l.spare = newBatch(l.spare), nil
 	close(b.taken)
