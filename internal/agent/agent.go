@@ -148,7 +148,7 @@ func New(cfg Config) (*Server, error) {
 	s.host = &ca.Leaf{Issue: cfg.IssueHost, Now: s.now}
 	s.clients = &clientCertificates{issue: cfg.IssueClient, now: s.now}
 	s.guesses.now = s.now
-	s.cancels.Allow = s.guesses.allow
+	s.cancels.Allow = s.allowCancel
 	return s, nil
 }
 

@@ -34,6 +34,15 @@ func (s *Server) cancel(ctx context.Context, conn net.Conn, req *pgwire.Startup)
 	}
 }
 
+// allowCancel asks the limiter, and counts what it refuses.
+func (s *Server) allowCancel(from net.Addr) bool {
+	allowed := s.guesses.allow(from)
+	if !allowed {
+		s.metrics.cancels.Inc()
+	}
+	return allowed
+}
+
 // cancelLimiter counts cancel requests by the source they come from.
 type cancelLimiter struct {
 	now func() time.Time

@@ -5,14 +5,18 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -158,6 +162,72 @@ func TestCancelHitsOnlyItsSession(t *testing.T) {
 	cancel(second.PID(), second.SecretKey())
 	if err := <-ended[1]; err == nil {
 		t.Error("the other statement ended by itself")
+	}
+}
+
+// TestCancelLimiterAtThePublicPort: whoever guesses keys does not learn whether the
+// next one is right, for it is not looked at. Others cancel as ever, and so does the
+// same source when it has stopped guessing.
+func TestCancelLimiterAtThePublicPort(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	var later atomic.Int64 // added to the agent's clock, which stands still
+	env := testenv.Start(t, testenv.Options{
+		Service: testenv.SeedService + testenv.ServeMetrics, Hub: "proxy_protocol: [127.0.0.1]",
+		Now: func() time.Time { return begin.Add(time.Duration(later.Load())) },
+	})
+	guesser := balancer(t, env.Address, "PROXY TCP4 192.0.2.1 192.0.2.99 4711 443\r\n")
+	other := balancer(t, env.Address, "PROXY TCP4 192.0.2.2 192.0.2.99 4711 443\r\n")
+	env.Address = other
+	conn := testenv.Connect(t, env.Hire(t, "guessed", "keep", "guessed_reader").Direct(t, identity.Route{Database: "example"}))
+	pid, secret := conn.PgConn().PID(), conn.PgConn().SecretKey()
+	refused := func(n int) bool {
+		return strings.Contains(env.Metrics(t), fmt.Sprintf("\npostern_cancels_refused_total %d\n", n))
+	}
+	sleep := func() (ended <-chan error) {
+		done := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(t.Context(), "SELECT pg_sleep(600)")
+			done <- err
+		}()
+		env.AwaitQuery(t, "guessed", "pg_sleep")
+		return done
+	}
+	cancelled := func(err error) {
+		t.Helper()
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "57014" {
+			t.Errorf("the statement ended with %v", err)
+		}
+	}
+
+	ended := sleep()
+	wrong := bytes.Clone(secret)
+	for i := 0; refused(0); i++ {
+		if i == 1000 {
+			t.Fatal("a thousand guesses are allowed")
+		}
+		wrong[0]++
+		if bytes.Equal(wrong, secret) {
+			wrong[0]++
+		}
+		sendCancel(t, "tcp", guesser, pid, wrong)
+	}
+	sendCancel(t, "tcp", guesser, pid, secret)
+	if !refused(2) {
+		t.Error("the right key of a source that guesses is looked at")
+	}
+	if len(env.Queries(t, "guessed")) != 1 {
+		t.Fatal("a source that guesses cancelled the statement")
+	}
+	sendCancel(t, "tcp", other, pid, secret)
+	cancelled(<-ended)
+
+	ended = sleep()
+	later.Add(int64(time.Second))
+	sendCancel(t, "tcp", guesser, pid, secret)
+	cancelled(<-ended)
+	if !refused(2) {
+		t.Error("others than the one that guesses are refused")
 	}
 }
 

@@ -18,6 +18,7 @@ type metrics struct {
 	work       *prometheus.HistogramVec // provisioning, by what was done
 	statements *prometheus.HistogramVec // of one plan, by what was done
 	repaired   *prometheus.CounterVec   // by database and what was repaired
+	cancels    prometheus.Counter       // refused, since too many came
 }
 
 // What provisioning does, as the metrics name it.
@@ -47,6 +48,9 @@ func newMetrics() *metrics {
 		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_repaired_total", Help: "Accounts and bundles that background work found different from policy and repaired, or could not.",
 		}, []string{"database", "what", "result"}),
+		cancels: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_cancels_refused_total", Help: "Cancel requests whose key was not looked at, because too many came at once.",
+		}),
 	}
 }
 
@@ -134,7 +138,7 @@ func collectStats(to chan<- prometheus.Metric, database string, stats provision.
 
 // all returns what is counted as it happens.
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.steps, m.refused, m.work, m.statements, m.repaired}
+	return []prometheus.Collector{m.steps, m.refused, m.work, m.statements, m.repaired, m.cancels}
 }
 
 // sessionsByDatabase counts the open sessions.

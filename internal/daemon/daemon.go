@@ -13,6 +13,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -33,6 +34,8 @@ type Options struct {
 	Out     io.Writer // gets the one line that says that all is ready
 	Log     *slog.Logger
 	AWS     aws.Config // how Amazon is reached, where tests have one of their own
+	// Now is the agent's clock, where tests have one of their own; nil: time.Now.
+	Now func() time.Time
 	// TuneMemory says that the process is the daemon's own, so that it may decide
 	// when memory is collected and given back.
 	TuneMemory bool
@@ -144,6 +147,7 @@ func (d *daemon) openMetrics(ctx context.Context, more ...prometheus.Collector) 
 		return err
 	}
 	d.closes = append(d.closes, closed(d.metrics.ln))
+	d.opt.Log.Info("serving metrics", "addr", d.metrics.ln.Addr().String())
 	return nil
 }
 
@@ -194,6 +198,7 @@ func (d *daemon) newAgent(log *audit.Log, cloud *aws.Cloud) (*agent.Server, erro
 		AWS:           cloud,
 		Audit:         log,
 		Log:           d.opt.Log,
+		Now:           d.opt.Now,
 	})
 }
 

@@ -2,8 +2,10 @@ package daemon_test
 
 import (
 	"io"
-	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,8 +17,8 @@ import (
 // TestMetrics are served on their own address, count what happens, and name nobody.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	addr := freeAddress(t)
-	env := testenv.Start(t, testenv.Options{Service: testenv.SeedService + "metrics_addr: " + addr + "\n"})
+	env := testenv.Start(t, testenv.Options{Service: testenv.SeedService + testenv.ServeMetrics})
+	addr := env.MetricsAddr(t)
 	alice := env.Hire(t, "alice", "keep", "reader")
 	conn := alice.Connect(t, testenv.Database, "postgres")
 	env.Apply(t, strings.Replace(testenv.Role("nowhere", "keep"), `db_names: ["*"]`, "db_names: [other]", 1))
@@ -25,7 +27,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("bob is refused with %s", refused.Code)
 	}
 
-	text := get(t, "http://"+addr+"/metrics", http.StatusOK)
+	text := env.Metrics(t)
 	for _, line := range []string{
 		`postern_sessions_open{database="example"} 1`,
 		`postern_sessions_refused_total{kind="denied",sqlstate="28000"} 1`,
@@ -34,6 +36,7 @@ func TestMetrics(t *testing.T) {
 		`postern_provision_statements_count{work="activate"} 1`,
 		`postern_bundles{database="example"} 0`,
 		`postern_provision_retries_total{database="example"} `,
+		`postern_cancels_refused_total 0`,
 		`postern_sweeps_total{database="example",result="clean"} `,
 		`go_goroutines `,
 	} {
@@ -43,12 +46,21 @@ func TestMetrics(t *testing.T) {
 	}
 	testenv.Close(t, conn)
 	testenv.Eventually(t, "the release is measured", func() bool {
-		text = get(t, "http://"+addr+"/metrics", http.StatusOK)
+		text = env.Metrics(t)
 		return strings.Contains(text, `postern_provision_seconds_count{work="release"} 1`) && strings.Contains(text, `postern_sessions_open{database="example"} 0`)
 	})
 	for _, name := range []string{"alice", "bob", "reader", "nowhere"} {
 		if strings.Contains(text, name) {
 			t.Errorf("the metrics name %s", name)
+		}
+	}
+	page, err := os.ReadFile(filepath.FromSlash("../../docs/reference/metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, metric := range regexp.MustCompile(`(?m)^# TYPE (postern_\w+)`).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(string(page), "| `"+metric[1]+"` |") {
+			t.Errorf("the reference does not say what %s is", metric[1])
 		}
 	}
 	if t.Failed() {
@@ -68,17 +80,6 @@ func TestMetricsAddress(t *testing.T) {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
-}
-
-// freeAddress returns a loopback address that nobody listened on a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func get(t *testing.T, url string, status int) string {

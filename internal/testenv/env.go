@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-db/postern/internal/api"
 	"github.com/postern-db/postern/internal/client"
@@ -66,6 +67,8 @@ type Options struct {
 	NewCluster string
 	// AWS is how the gateway reaches Amazon; see package rdstest.
 	AWS aws.Config
+	// Now is the agent's clock; default time.Now. It is of no use with Process.
+	Now func() time.Time
 	// Process runs the gateway as a process of its own, which can be killed.
 	Process bool
 }

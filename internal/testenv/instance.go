@@ -98,7 +98,7 @@ func startInside(t testing.TB, e *Env, ready *announcement) *inside {
 	i := &inside{cancel: cancel, done: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
-		i.done <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: log, AWS: e.options.AWS})
+		i.done <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Out: ready, Log: log, AWS: e.options.AWS, Now: e.options.Now})
 	}()
 	return i
 }
