@@ -193,7 +193,7 @@ func TestNotifyWhileIdle(t *testing.T) {
 // although the relay ended without waiting for it.
 func TestFinishAfterClientWasCut(t *testing.T) {
 	server := pgtest.Shared(t, pgtest.Newest(t))
-	server.Exec(t, "CREATE ROLE cut_user LOGIN")
+	server.Exec(t, "DROP ROLE IF EXISTS cut_user", "CREATE ROLE cut_user LOGIN")
 	g := newGateway(t, server, nil) // reports an error of Finish
 	_, clientTLS := testTLS()
 	conn, err := Dial(t.Context(), DialConfig{Hosts: []string{g.addr}, TLS: clientTLS})

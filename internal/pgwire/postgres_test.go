@@ -56,7 +56,7 @@ func connectThrough(t testing.TB, g *gateway, user, database string, change func
 
 func TestSessionOnEveryVersion(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE wire_user LOGIN")
+		server.Exec(t, "DROP ROLE IF EXISTS wire_user", "CREATE ROLE wire_user LOGIN")
 		g := newGateway(t, server, nil)
 		for _, newest := range []string{"3.0", "3.2"} {
 			conn := connectThrough(t, g, "wire_user", "postgres", func(c *pgx.ConnConfig) {
@@ -98,7 +98,7 @@ func TestSessionOnEveryVersion(t *testing.T) {
 
 func TestCancelOnEveryVersion(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE cancel_user LOGIN")
+		server.Exec(t, "DROP ROLE IF EXISTS cancel_user", "CREATE ROLE cancel_user LOGIN")
 		g := newGateway(t, server, nil)
 		victim := connectThrough(t, g, "cancel_user", "postgres", nil)
 		bystander := connectThrough(t, g, "cancel_user", "postgres", nil)
@@ -166,7 +166,7 @@ func waitUntil(t *testing.T, cond func() bool) {
 
 func TestServerErrorsPassUnchanged(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE errors_user LOGIN", "CREATE ROLE errors_nologin")
+		server.Exec(t, "DROP ROLE IF EXISTS errors_user, errors_nologin", "CREATE ROLE errors_user LOGIN", "CREATE ROLE errors_nologin")
 		conn, err := Dial(t.Context(), DialConfig{Hosts: []string{server.Addr()}, TLS: server.ClientTLS(t, "errors_user")})
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +192,7 @@ func TestServerErrorsPassUnchanged(t *testing.T) {
 
 func TestGroupIsRemembered(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE groups_user LOGIN")
+		server.Exec(t, "DROP ROLE IF EXISTS groups_user", "CREATE ROLE groups_user LOGIN")
 		var groups GroupMemory
 		cfg := DialConfig{Hosts: []string{server.Addr()}, TLS: server.ClientTLS(t, "groups_user"), Groups: &groups}
 		for i := range 2 {
@@ -215,7 +215,7 @@ func TestDirectTLS(t *testing.T) {
 	if server.Version < 17 {
 		t.Skipf("PostgreSQL %d has no direct TLS", server.Version)
 	}
-	server.Exec(t, "CREATE ROLE direct_user LOGIN")
+	server.Exec(t, "DROP ROLE IF EXISTS direct_user", "CREATE ROLE direct_user LOGIN")
 	conn, err := Dial(t.Context(), DialConfig{Hosts: []string{server.Addr()}, TLS: server.ClientTLS(t, "direct_user"), Direct: true})
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func TestPasswordsAndSockets(t *testing.T) {
 
 func TestCopyAndLargeValues(t *testing.T) {
 	server := pgtest.Shared(t, pgtest.Newest(t))
-	server.Exec(t, "CREATE ROLE copy_user LOGIN")
+	server.Exec(t, "DROP ROLE IF EXISTS copy_user", "CREATE ROLE copy_user LOGIN")
 	g := newGateway(t, server, nil)
 	conn := connectThrough(t, g, "copy_user", "postgres", nil)
 	ctx := t.Context()
@@ -327,7 +327,7 @@ func (failingReader) Read([]byte) (int, error) { return 0, os.ErrInvalid }
 
 func TestBackendIsGoneAfterFinish(t *testing.T) {
 	server := pgtest.Shared(t, pgtest.Newest(t))
-	server.Exec(t, "CREATE ROLE finish_user LOGIN")
+	server.Exec(t, "DROP ROLE IF EXISTS finish_user", "CREATE ROLE finish_user LOGIN")
 	super := server.Superuser(t, "postgres")
 	for range 20 {
 		conn, err := Dial(t.Context(), DialConfig{Hosts: []string{server.Addr()}, TLS: server.ClientTLS(t, "finish_user")})
@@ -354,7 +354,7 @@ func TestBackendIsGoneAfterFinish(t *testing.T) {
 // was recorded with what was done.
 func TestStatementsOfRealSessions(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, server *pgtest.Server) {
-		server.Exec(t, "CREATE ROLE audit_user LOGIN")
+		server.Exec(t, "DROP ROLE IF EXISTS audit_user", "CREATE ROLE audit_user LOGIN")
 		var heard listener
 		var tracker *Statements
 		g := newGateway(t, server, func() *Observe {
