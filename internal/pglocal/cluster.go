@@ -22,13 +22,14 @@ type Cluster struct {
 	dir   string // holds everything; removed by Close
 	lock  *os.File
 	port  int
+	held  *os.File // keeps the port while the server is stopped; nil where that cannot be
 
 	mu     sync.Mutex
 	server *process // nil while stopped
 }
 
-// startAttempts bounds how often a start is tried again with another port: the
-// port that was free a moment ago may have been taken by somebody else.
+// startAttempts bounds how often a start is tried again with another port: where
+// ports cannot be held, somebody else may have taken the one that was free a moment ago.
 const startAttempts = 5
 
 // Start makes a cluster, starts it and waits until it accepts connections. ctx
@@ -49,7 +50,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	for attempt := 1; ; attempt++ {
-		if c.port, err = freePort(ctx); err != nil {
+		if c.port, c.held, err = holdPort(ctx); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 		err = c.Resume(ctx)
@@ -57,6 +58,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 			return c, nil
 		}
 		if attempt == startAttempts || ctx.Err() != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		if err := closeAgain(c.held); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
@@ -132,11 +136,19 @@ func (c *Cluster) Stop(how Shutdown) {
 // Close stops the server and removes the cluster. It may be called again.
 func (c *Cluster) Close() error {
 	c.Stop(Immediate)
-	err := c.lock.Close()
-	if errors.Is(err, os.ErrClosed) {
-		err = nil
-	}
+	err := errors.Join(closeAgain(c.held), closeAgain(c.lock))
 	return errors.Join(os.RemoveAll(c.dir), err)
+}
+
+// closeAgain closes a file that may be closed already, or nil.
+func closeAgain(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // DataDir returns the data directory.

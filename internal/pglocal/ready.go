@@ -3,7 +3,6 @@ package pglocal
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,15 +35,4 @@ func (c *Cluster) waitReady(ctx context.Context, server *process) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// freePort returns a loopback port that is free at this moment.
-func freePort(ctx context.Context) (int, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
