@@ -74,6 +74,29 @@ func TestOvertakenLogin(t *testing.T) {
 	}
 }
 
+// TestAnotherProofIsAskedFor: a server that asks everybody for a password, and has not
+// only lost sight of a db role, is not asked over and over again.
+func TestAnotherProofIsAskedFor(t *testing.T) {
+	t.Parallel()
+	env := testenv.Start(t, testenv.Options{
+		Version: pgtest.Newest(t), OnlyHBA: "hostssl all teleport-admin 0.0.0.0/0 cert\nhostssl all all 0.0.0.0/0 scram-sha-256", Service: everything,
+		Settings: map[string]string{"log_line_prefix": "user=%u ", "log_min_messages": "debug3"}, // of the end of each process
+	})
+	env.Apply(t, database(env, "db", "  admin_user: teleport-admin\n"))
+	awaitServed(t, env, "db")
+	alice := env.Hire(t, "alice", "keep", "reader")
+	logins := func() int { return strings.Count(env.Server.Log(), "user=alice DEBUG:  proc_exit(0)") }
+	for connects := range 2 {
+		refusal{"57P03", "asks for a password", ""}.check(t, alice.Refused(t, "db", "postgres"))
+		awaitAccount(t, env, "alice", disabled)
+		// The first look at the account finds what it holds, the second that it has held that all along.
+		testenv.Eventually(t, "two more logins", func() bool { return logins() >= 2*(connects+1) })
+	}
+	if n := logins(); n != 4 {
+		t.Errorf("%d logins for two connects", n)
+	}
+}
+
 // overtake has another agent sweep as soon as the gateway has activated a database
 // user, and holds the gateway there until it has released the user's account.
 func overtake(t *testing.T, env *testenv.Env, user string) {

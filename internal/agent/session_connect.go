@@ -9,6 +9,7 @@ import (
 	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/provision"
+	"github.com/postern-db/postern/internal/resource"
 )
 
 const (
@@ -158,7 +159,15 @@ func (s *session) logInOnce(ctx context.Context, conn *pgwire.ServerConn, timeou
 	if failed := s.lease.Reactivate(ctx); failed != nil {
 		return false, s.activationError(failed)
 	}
-	return true, err
+	return !s.asksAnotherProof(err), err
+}
+
+// asksAnotherProof reports whether the server asks for another proof because its
+// pg_hba.conf says so, and not because another line of that counted while the account was
+// without its db roles. It can tell neither where passwords prove who somebody is, which
+// come and go with each login, nor on a replica, which may be behind what we have seen.
+func (s *session) asksAnotherProof(err error) bool {
+	return errors.Is(err, pgwire.ErrMethod) && s.database.credentials.method != resource.AuthPassword && s.database.writer == nil && s.lease.Untouched()
 }
 
 // establish makes sure that the session has its rights, now that everybody can see

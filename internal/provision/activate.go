@@ -106,6 +106,7 @@ func (s *Server) activate(ctx context.Context, l *Lease, want target, may func(s
 	e := l.entry
 	var have state
 	var steps []statement
+	l.held = ""
 	seen := s.accounts.generation(e)
 	err := e.together(ctx, func() error {
 		return s.withConn(ctx, l.database, func(conn *pgconn.PgConn) (err error) {
@@ -120,8 +121,12 @@ func (s *Server) activate(ctx context.Context, l *Lease, want target, may func(s
 			return s.check(have, want, steps, over)
 		})
 	})
-	if err != nil || len(steps) == 0 {
+	if err != nil {
 		return Result{}, err
+	}
+	if len(steps) == 0 {
+		l.held = fmt.Sprintf("%d: %s", have.Account.OID, have.Account.Held)
+		return Result{}, nil
 	}
 	var result Result
 	err = e.exclusively(ctx, func() error {
@@ -177,9 +182,11 @@ type Lease struct {
 	entry    *entry
 	want     target
 	mode     Mode
-	sibling  bool // the account is not the person's own
-	again    bool // this is not the first activation
-	unseen   bool // Established is still to come, and looks at what was done
+	sibling  bool   // the account is not the person's own
+	again    bool   // this is not the first activation
+	unseen   bool   // Established is still to come, and looks at what was done
+	held     string // by the account at the last look; empty: something was to be done then
+	still    bool   // that was so at the look before, see Untouched
 	pids     []uint32
 	counted  bool // the lease no longer counts
 	released bool // the outcome is final
@@ -205,7 +212,20 @@ func (l *Lease) Reactivate(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.s.accounts.spoil(l.entry)
-	return l.reactivate(ctx)
+	before := l.held
+	err := l.reactivate(ctx)
+	l.still = before != "" && before == l.held
+	return err
+}
+
+// Untouched reports whether the last Reactivate found the account as the look at it
+// before that had: as wanted, and with the very memberships that it had then, none of
+// which was taken away and given again meanwhile. That login or password were taken away
+// for a moment it does not tell.
+func (l *Lease) Untouched() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.still
 }
 
 func (l *Lease) reactivate(ctx context.Context) error {

@@ -36,6 +36,7 @@ type account struct {
 	Attributes  attributes    `json:"attributes"`
 	Comment     string        `json:"comment"`     // empty: none
 	Memberships []membership  `json:"memberships"` // direct ones, without the group
+	Held        string        `json:"held"`        // the versions of all its memberships: another one given again has another
 	Sessions    []uint32      `json:"sessions"`    // process ids of its backends
 	Password    passwordState `json:"password"`
 	ConnLimit   int           `json:"conn_limit"` // -1: none

@@ -92,6 +92,8 @@ func (d dialect) accountObject() string {
             WHERE b.member = held.roleid AND NOT b.admin_option AND b.roleid = ` + bundleGroupOID + `),
           'revocable', ` + d.revocable("held.roleid", "held.grantor") + `))
       FROM held WHERE held.member = acc.oid AND held.roleid IS DISTINCT FROM ` + groupOID + `),
+    'held', (SELECT pg_catalog.string_agg(pg_catalog.concat(held.roleid, ' ', held.version), ',' ORDER BY held.roleid, held.grantor)
+      FROM held WHERE held.member = acc.oid),
     'heirs', (
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
           'role', pg_catalog.pg_get_userbyid(h.member), 'grantor', pg_catalog.pg_get_userbyid(h.grantor),
@@ -113,7 +115,7 @@ func (d dialect) heldSelect() string {
 		options = "m.inherit_option, m.set_option"
 	}
 	return `
-  SELECT m.member, m.roleid, m.grantor, m.admin_option, ` + options + `
+  SELECT m.member, m.roleid, m.grantor, m.admin_option, m.xmin AS version, ` + options + `
   FROM pg_catalog.pg_auth_members m JOIN acc ON m.member = acc.oid`
 }
 

@@ -90,6 +90,38 @@ func TestActivatedAgainAmidARelease(t *testing.T) {
 	})
 }
 
+// An agent notices that an account has lost its roles for a moment, also when they are
+// back and there is nothing left to do.
+func TestUntouched(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		want, theirs := w.want(w.name("alice"), provision.Keep, w.name("reader")), w.agent(t)
+		lease := activate(t, w.agent(t), want)
+		check := func(when string, untouched bool) {
+			t.Helper()
+			if err := lease.Reactivate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := lease.Untouched(); got != untouched {
+				t.Errorf("%s: untouched is %t", when, got)
+			}
+			w.check(t, when, lease.User(), active(w.name("reader")))
+		}
+		check("the first look at what was activated", false)
+		check("nothing has happened", true)
+		check("nothing has happened again", true)
+		release(t, activate(t, theirs, want), provision.Deactivated)
+		check("released", false)
+		check("made anew by ourselves", false)
+		check("nothing has happened since", true)
+		release(t, activate(t, theirs, want), provision.Deactivated)
+		again := activate(t, theirs, want)
+		check("released and made anew by others", false)
+		check("nothing has happened after that", true)
+		release(t, again, provision.Deactivated)
+	})
+}
+
 // Between a release's look at an account and its change, another agent's session
 // gets hold of it: login stays allowed all the time, and what the session noted stays noted.
 func TestOvertakenRelease(t *testing.T) {
