@@ -132,14 +132,19 @@ func (d dialect) revocable(role, grantor string) string {
               (SELECT pg_catalog.pg_has_role(g.oid, 'USAGE') FROM pg_catalog.pg_roles g WHERE g.oid = ` + grantor + `), false))`
 }
 
-// adminOf is whether the admin has ADMIN OPTION on a role; NULL for none. Since version 16 it
-// has that on every account that it made, and pg_has_role goes through all of them each
-// time. So the admin's own membership is looked up first, which costs next to nothing
-// before that. It reads what contextCTE begins with.
+// adminOf is whether the admin has ADMIN OPTION on a role; NULL or false for none. Since version
+// 16 it has that on every account that it made, and pg_has_role goes through all of them each
+// time. So the admin's own membership is looked up first, which costs next to nothing before
+// that, and then whether it is a member of others who have ADMIN OPTION: what it is a
+// member of PostgreSQL remembers. Superusers need none. It reads what contextCTE begins with.
 func adminOf(role string) string {
 	return `CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members o
       WHERE o.roleid = ` + role + ` AND o.member = (SELECT oid FROM self) AND o.admin_option)
-      THEN true ELSE pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION') END`
+      THEN true WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < ` + strconv.Itoa(version16) + `
+      THEN pg_catalog.pg_has_role(` + role + `, 'MEMBER WITH ADMIN OPTION')
+      ELSE (SELECT rolsuper FROM self) OR EXISTS (SELECT FROM pg_catalog.pg_auth_members o
+        WHERE o.roleid = ` + role + ` AND o.admin_option AND pg_catalog.pg_has_role(o.member, 'MEMBER') OFFSET 0 -- by the index
+      ) END`
 }
 
 // observeSQL reads everything a plan needs. $1 is the account's name, $2 the
