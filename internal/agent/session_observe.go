@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postern-db/postern/internal/audit"
-	"github.com/postern-db/postern/internal/fault"
 	"github.com/postern-db/postern/internal/pgwire"
 	"github.com/postern-db/postern/internal/resource"
 )
@@ -36,23 +35,17 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 		return nil, err
 	}
 	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
-		Kept:    func() { s.agent.recorder.add(s) },
+		Kept: func() { s.agent.recorder.add(s) },
+		Malformed: func(err error) {
+			s.post(s.recording, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
+		},
 		Request: s.recordRequest,
 		Record:  s.recordOutcome,
 		Secret:  audit.MentionsPassword,
 		Values:  s.decision.Limits.Record == resource.RecordFull,
 		MaxText: observedText,
 	})
-	observe := s.statements.Observe()
-	next := observe.Frame
-	observe.Frame = func(f *pgwire.Frame) error {
-		err := next(f)
-		if err != nil && fault.KindOf(err) == fault.Invalid {
-			s.post(ctx, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
-		}
-		return err
-	}
-	return observe, nil
+	return s.statements.Observe(), nil
 }
 
 // recordRequest puts a request on record and returns the index of its event.

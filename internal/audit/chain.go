@@ -52,11 +52,27 @@ func appendUnsealed(b, object []byte, seq uint64) []byte {
 // the new end of the chain.
 func (l link) seal(line []byte) link {
 	cut := len(line) - len("\n") - hashSuffix
-	hex.Encode(line[cut-len(`"`)-hexSize:], l.hash[:])
+	putHash(line[cut-len(`"`)-hexSize:], &l.hash)
 	next := link{seq: l.seq + 1, hash: sha256.Sum256(line[:cut])}
-	hex.Encode(line[cut+len(hashField):], next.hash[:])
+	putHash(line[cut+len(hashField):], &next.hash)
 	return next
 }
+
+// putHash does what [hex.Encode] does, in a third of the time: every line has two.
+func putHash(b []byte, hash *[sha256.Size]byte) {
+	b = b[:hexSize]
+	for i, v := range hash {
+		*(*[2]byte)(b[2*i:]) = hexPairs[v]
+	}
+}
+
+// hexPairs are the digits of each byte.
+var hexPairs = func() (pairs [256][2]byte) {
+	for v := range pairs {
+		hex.Encode(pairs[v][:], []byte{byte(v)})
+	}
+	return pairs
+}()
 
 var errNotALine = errors.New("not a line of an audit log")
 

@@ -2,10 +2,9 @@ package audit
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -68,7 +67,6 @@ type encoder struct {
 // encodeRoom is where one event at a time is encoded.
 type encodeRoom struct {
 	object []byte
-	random randomness
 	clock  clockText
 }
 
@@ -144,7 +142,7 @@ func (e *encoder) appendCommon(room *encodeRoom, b []byte, index int64, at time.
 	b = append(b, `","time":"`...)
 	b = room.clock.append(b, at)
 	b = append(b, `","uid":"`...)
-	b = room.random.appendUID(b)
+	b = appendUID(b)
 	b = append(b, `","ei":`...)
 	b = strconv.AppendInt(b, index, 10)
 	return append(b, e.cluster...)
@@ -167,26 +165,29 @@ func (c *clockText) append(b []byte, t time.Time) []byte {
 	return append(appendDigits(b, t.Nanosecond()/int(time.Millisecond), 3), 'Z')
 }
 
-// randomness is what unique ids are made of: read for many at a time, which is
-// cheaper.
-type randomness struct {
-	bytes [64 * 16]byte
-	left  int // at the end of bytes
+// appendUID appends a random UUID (RFC 9562, version 4). It is unique, and no secret: the
+// generator is ChaCha8, seeded by the system.
+func appendUID(b []byte) []byte {
+	var u [36]byte
+	high, low := rand.Uint64(), rand.Uint64() //nolint:gosec // as above
+	high = high&^0xf000 | 0x4000
+	low = low&^(0xc0<<56) | 0x80<<56
+	putHex(u[0:8], high>>32)
+	u[8] = '-'
+	putHex(u[9:13], high>>16)
+	u[13] = '-'
+	putHex(u[14:18], high)
+	u[18] = '-'
+	putHex(u[19:23], low>>48)
+	u[23] = '-'
+	putHex(u[24:36], low)
+	return append(b, u[:]...)
 }
 
-// appendUID appends a random UUID (RFC 9562, version 4).
-func (r *randomness) appendUID(b []byte) []byte {
-	if r.left == 0 {
-		_, _ = rand.Read(r.bytes[:]) // never fails, says its documentation
-		r.left = len(r.bytes)
+// putHex writes the last digits of n, as many as there is room for.
+func putHex(b []byte, n uint64) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = "0123456789abcdef"[n&0xf]
+		n >>= 4
 	}
-	u := r.bytes[len(r.bytes)-r.left:][:16]
-	r.left -= len(u)
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	b = hex.AppendEncode(b, u[:4])
-	b = hex.AppendEncode(append(b, '-'), u[4:6])
-	b = hex.AppendEncode(append(b, '-'), u[6:8])
-	b = hex.AppendEncode(append(b, '-'), u[8:10])
-	return hex.AppendEncode(append(b, '-'), u[10:])
 }

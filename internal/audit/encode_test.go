@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -38,15 +39,34 @@ func TestClockTextFollowsTheClock(t *testing.T) {
 	}
 }
 
-// Ids are read from the source of randomness in portions; none comes twice.
+// Ids are UUIDs of version 4, and none comes twice; every bit that may differ does.
 func TestUniqueIDsDiffer(t *testing.T) {
 	t.Parallel()
-	var r randomness
-	seen := map[string]bool{}
+	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	seen, digits := map[string]bool{}, map[int]map[byte]bool{}
 	for range 1000 {
-		seen[string(r.appendUID(nil))] = true
+		id := string(appendUID(nil))
+		if !form.MatchString(id) {
+			t.Fatalf("%s is no UUID of version 4", id)
+		}
+		seen[id] = true
+		for i := range len(id) {
+			if digits[i] == nil {
+				digits[i] = map[byte]bool{}
+			}
+			digits[i][id[i]] = true
+		}
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d different ids of 1000", len(seen))
+	}
+	for i, found := range digits {
+		want, special := map[int]int{8: 1, 13: 1, 14: 1, 18: 1, 19: 4, 23: 1}[i]
+		if !special {
+			want = 16
+		}
+		if len(found) != want {
+			t.Errorf("place %d has %d different digits, want %d", i, len(found), want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -21,9 +22,10 @@ const (
 
 // backlog holds frames in the order in which they came.
 type backlog struct {
-	mu   sync.Mutex // guards the fields below
-	room *frameRoom // of frameRooms; nil while nothing waits
-	err  error      // of a frame that was looked at: no other is let through
+	mu     sync.Mutex // guards the fields below
+	room   *frameRoom // of frameRooms; nil while nothing waits
+	copied [2]int64   // copy data moved before the last frame
+	err    error      // of a frame that was looked at: no other is let through
 }
 
 // frameRoom is where frames wait.
@@ -31,21 +33,29 @@ type frameRoom struct {
 	begin  time.Time // of the first one
 	frames []keptFrame
 	bodies []byte // one after the other
+	moves  []move
 }
 
-// keptFrame is a [Frame] without pointers: there are many, and nobody has to follow them.
+// keptFrame is a [Frame] in twelve bytes. What is written here is mostly not in the cache
+// of the processor, and read by another one.
 type keptFrame struct {
-	dir    Direction
 	typ    byte
-	length int
-	end    int           // of its body, in bodies
-	at     time.Duration // since begin
-	copied [2]int64      // copy data moved before it
+	dir    uint8
+	end    uint16 // of its body, in bodies
+	length uint32
+	at     int32 // µs since begin
+}
+
+// move says how much copy data had been moved in all when a frame came, and more than
+// when the one before it did.
+type move struct {
+	frame  int // its index
+	copied [2]int64
 }
 
 // frameRooms holds empty rooms: a session that waits needs none.
 var frameRooms = sync.Pool{New: func() any {
-	return &frameRoom{frames: make([]keptFrame, 0, 32), bodies: make([]byte, 0, 1<<10)}
+	return &frameRoom{frames: make([]keptFrame, 0, 64), bodies: make([]byte, 0, 1<<10)}
 }}
 
 // keep lets a frame through that is to be looked at later. What is too large to wait is
@@ -54,6 +64,9 @@ func (s *Statements) keep(f *Frame) error {
 	if f.Direction == ToServer {
 		if err := f.check(); err != nil {
 			s.Look()
+			if s.cfg.Malformed != nil {
+				s.cfg.Malformed(err)
+			}
 			return err
 		}
 	}
@@ -88,9 +101,14 @@ func (b *backlog) add(f *Frame, copied [2]int64) bool {
 	if len(r.frames) == maxKept || len(r.bodies)+len(f.Body) > maxKeptBytes {
 		return false
 	}
+	if copied != b.copied {
+		b.copied = copied
+		r.moves = append(r.moves, move{len(r.frames), copied})
+	}
 	r.bodies = append(r.bodies, f.Body...)
 	r.frames = append(r.frames, keptFrame{
-		dir: f.Direction, typ: f.Type, length: f.Length, end: len(r.bodies), at: f.At.Sub(r.begin), copied: copied,
+		typ: f.Type, dir: uint8(f.Direction), end: uint16(len(r.bodies)), length: uint32(f.Length),
+		at: int32(min(f.At.Sub(r.begin)/time.Microsecond, math.MaxInt32)),
 	})
 	return true
 }
@@ -141,17 +159,22 @@ func (s *Statements) lookAll() (err error) {
 	if r == nil {
 		return nil
 	}
-	start := 0
-	for i := range r.frames {
-		k := &r.frames[i]
-		f := Frame{Direction: k.dir, Type: k.typ, Length: k.length, Body: r.bodies[start:k.end:k.end], At: r.begin.Add(k.at)}
+	start, moves := uint16(0), r.moves
+	for i, k := range r.frames {
+		if len(moves) > 0 && moves[0].frame == i {
+			s.copied, moves = moves[0].copied, moves[1:]
+		}
+		f := Frame{
+			Direction: Direction(k.dir), Type: k.typ, Length: int(k.length), Body: r.bodies[start:k.end:k.end],
+			At: r.begin.Add(time.Duration(k.at) * time.Microsecond),
+		}
 		start = k.end
-		if err = s.look(&f, k.copied); err != nil {
+		if err = s.look(&f, s.copied); err != nil {
 			s.Refuse(err)
 			break
 		}
 	}
-	r.frames, r.bodies = r.frames[:0], r.bodies[:0]
+	r.frames, r.bodies, r.moves = r.frames[:0], r.bodies[:0], r.moves[:0]
 	frameRooms.Put(r)
 	return err
 }

@@ -17,14 +17,16 @@ const (
 	requestCost = 400
 )
 
-// StatementsConfig says what becomes of statements. Its functions are called one at
-// a time, by whoever passes a frame or looks at those that wait; but for Kept, they must
-// not call the [Statements]. An error of theirs ends the session before the next frame is
-// sent on.
+// StatementsConfig says what becomes of statements. Request, Record and Secret are called
+// one at a time, by whoever passes a frame or looks at those that wait; they must not call
+// the [Statements]. An error of theirs ends the session before the next frame is sent on.
 type StatementsConfig struct {
 	// Kept is told that frames begin to wait until [Statements.Look]. Nil: none waits,
 	// each is looked at before it is sent on.
 	Kept func()
+	// Malformed is told of a request that cannot be decoded, where frames wait: when what
+	// came before it was looked at.
+	Malformed func(error)
 	// Request gets each request, and returns an id for it. Nil: nobody is interested.
 	Request func(*Request) (id int64, err error)
 	// Record gets what became of a request when that is known, in the order of the
@@ -137,7 +139,8 @@ func (s *Statements) look(f *Frame, copied [2]int64) error {
 	if s.now = f.At; s.now.IsZero() {
 		s.now = time.Now()
 	}
-	s.copied = copied
+	// What is looked at later may have been sent on a little earlier.
+	s.copied = [2]int64{max(s.copied[0], copied[0]), max(s.copied[1], copied[1])}
 	s.creditCopy()
 	if f.Direction == ToServer {
 		return s.request(f)
