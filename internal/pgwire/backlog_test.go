@@ -61,18 +61,10 @@ func FuzzBacklog(f *testing.F) {
 	f.Add([]byte("Q\x05copy\x00d\x03abcc\x00Q\x05copy\x00d\x01xc\x00"), []byte("G\x00C\x07COPY 1\x00Z\x01IG\x00C\x07COPY 1\x00Z\x01I"), byte(0))
 	f.Add([]byte("Q\x0fselect 'secret'B\x03\x00\x00\xff"), []byte("E\x08SERROR\x00\x00Z\x01I"), byte(7))
 	f.Fuzz(func(t *testing.T, client, server []byte, after byte) {
-		var frames []Frame
+		frames := framesOf(client, server)
 		begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-		for len(client) > 1 || len(server) > 1 {
-			for d, data := range []*[]byte{&client, &server} {
-				b := *data
-				if len(b) < 2 {
-					continue
-				}
-				n := min(int(b[1]), len(b)-2)
-				frames = append(frames, Frame{Direction: Direction(d), Type: b[0], Length: n, Body: b[2 : 2+n], At: begin.Add(time.Duration(len(frames)) * time.Millisecond)})
-				*data = b[2+n:]
-			}
+		for i := range frames {
+			frames[i].At = begin.Add(time.Duration(i) * time.Millisecond)
 		}
 		at, later := play(frames, 0), play(frames, int(after)+1)
 		if (at.Err == nil) != (later.Err == nil) {

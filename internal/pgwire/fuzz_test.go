@@ -142,8 +142,24 @@ func FuzzBinaryValue(f *testing.F) {
 	})
 }
 
-// FuzzStatements plays any conversation to the tracker: pairs of a type and a
-// length select frames out of the data.
+// framesOf takes frames out of what both sides say, in turns: pairs of a type and a
+// length select them.
+func framesOf(client, server []byte) (frames []Frame) {
+	for len(client) > 1 || len(server) > 1 {
+		for d, data := range []*[]byte{&client, &server} {
+			b := *data
+			if len(b) < 2 {
+				continue
+			}
+			n := min(int(b[1]), len(b)-2)
+			frames = append(frames, Frame{Direction: Direction(d), Type: b[0], Length: n, Body: b[2 : 2+n]})
+			*data = b[2+n:]
+		}
+	}
+	return frames
+}
+
+// FuzzStatements plays any conversation to the tracker.
 func FuzzStatements(f *testing.F) {
 	f.Add([]byte("Q\x09select 1\x00t\x00"), []byte("C\x09SELECT 1\x00Z\x01I"))
 	f.Add([]byte("P\x0a\x00select\x00\x00\x00B\x08\x00\x00\x00\x00\x00\x00\x00\x00E\x05\x00\x00\x00\x00\x00S\x00"), []byte("1\x002\x00C\x09SELECT 1\x00Z\x01I"))
@@ -159,23 +175,15 @@ func FuzzStatements(f *testing.F) {
 			},
 		})
 		sent := 0
-		for len(client) > 1 || len(server) > 1 {
-			for d, data := range []*[]byte{&client, &server} {
-				b := *data
-				if len(b) < 2 {
-					continue
-				}
-				n := min(int(b[1]), len(b)-2)
-				if err := s.frame(&Frame{Direction: Direction(d), Type: b[0], Length: n, Body: b[2 : 2+n]}); err != nil {
-					return
-				}
-				if Direction(d) == ToServer && (b[0] == 'Q' || b[0] == 'E' || b[0] == 'F') {
-					sent++
-				}
-				*data = b[2+n:]
-				if s.held < 0 || s.held > maxHeld {
-					t.Fatalf("%d bytes held", s.held)
-				}
+		for _, f := range framesOf(client, server) {
+			if err := s.frame(&f); err != nil {
+				return
+			}
+			if f.Direction == ToServer && (f.Type == 'Q' || f.Type == 'E' || f.Type == 'F') {
+				sent++
+			}
+			if s.held < 0 || s.held > maxHeld {
+				t.Fatalf("%d bytes held", s.held)
 			}
 		}
 		s.Close()
