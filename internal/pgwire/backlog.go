@@ -159,17 +159,17 @@ func (s *Statements) lookAll() (err error) {
 	if r == nil {
 		return nil
 	}
-	start, moves := uint16(0), r.moves
+	start, moves, copied := uint16(0), r.moves, s.copied
 	for i, k := range r.frames {
 		if len(moves) > 0 && moves[0].frame == i {
-			s.copied, moves = moves[0].copied, moves[1:]
+			copied, moves = moves[0].copied, moves[1:]
 		}
 		f := Frame{
 			Direction: Direction(k.dir), Type: k.typ, Length: int(k.length), Body: r.bodies[start:k.end:k.end],
 			At: r.begin.Add(time.Duration(k.at) * time.Microsecond),
 		}
 		start = k.end
-		if err = s.look(&f, s.copied); err != nil {
+		if err = s.look(&f, copied); err != nil {
 			s.Refuse(err)
 			break
 		}

@@ -182,6 +182,35 @@ func TestErrorLaterLetsNothingThrough(t *testing.T) {
 	}
 }
 
+// TestCopyDataIsCreditedOnce: a frame that came a little before one that was looked at
+// first knows of less copy data; nothing is taken back, and nothing given twice.
+func TestCopyDataIsCreditedOnce(t *testing.T) {
+	t.Parallel()
+	s, got := keeping()
+	if err := s.keep(whole('Q', "COPY t FROM STDIN\x00")); err != nil {
+		t.Fatal(err)
+	}
+	s.sizes[ToServer].Add(10)
+	if err := s.lookAtOnce(whole('c', "")); err != nil {
+		t.Fatal(err)
+	}
+	s.backlog.add(&Frame{Direction: ToClient, Type: 'G'}, [2]int64{ToServer: 4})
+	s.Look()
+	if s.credited[ToServer] != 10 || s.queue[0].CopyBytes != 10 {
+		t.Errorf("%d bytes are credited, %d of them to the statement", s.credited[ToServer], s.queue[0].CopyBytes)
+	}
+	for _, f := range []*Frame{whole('C', "COPY 1\x00"), whole('Z', "I")} {
+		f.Direction = ToClient
+		if err := s.keep(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Look()
+	if n := len(got.Statements); n == 0 || got.Statements[n-1].CopyBytes != 10 {
+		t.Errorf("on record: %+v", got.Statements)
+	}
+}
+
 // TestBacklogOfTwoDirections: two goroutines bring frames, a third looks at them.
 // Nothing is lost and each direction keeps its order.
 func TestBacklogOfTwoDirections(t *testing.T) {
