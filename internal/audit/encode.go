@@ -169,7 +169,7 @@ func (c *clockText) append(b []byte, t time.Time) []byte {
 // generator is ChaCha8, seeded by the system.
 func appendUID(b []byte) []byte {
 	var u [36]byte
-	high, low := rand.Uint64(), rand.Uint64() //nolint:gosec // as above
+	high, low := rand.Uint64(), rand.Uint64() //nolint:gosec // unique is enough: an id is no secret
 	high = high&^0xf000 | 0x4000
 	low = low&^(0xc0<<56) | 0x80<<56
 	putHex(u[0:8], high>>32)
