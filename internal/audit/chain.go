@@ -39,10 +39,10 @@ const (
 // unsealed is the end of a line that the chain has not reached yet.
 var unsealed = prevField + strings.Repeat("0", hexSize) + `"` + hashField + strings.Repeat("0", hexSize) + "\"}\n"
 
-// appendUnsealed appends object as the line with number seq to b. Hashes are missing:
-// seal writes them where they belong, so that nothing has to be copied for them.
-func appendUnsealed(b, object []byte, seq uint64) []byte {
-	b = append(b, object[:len(object)-1]...)
+// appendUnsealed makes a line with number seq of the open object at the end of b. Hashes
+// are missing: seal writes them where they belong, so that nothing has to be copied for
+// them.
+func appendUnsealed(b []byte, seq uint64) []byte {
 	b = append(b, seqField...)
 	b = strconv.AppendUint(b, seq, 10)
 	return append(b, unsealed...)

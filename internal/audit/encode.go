@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/postern-db/postern/internal/fault"
 )
 
 // timeFormat is RFC 3339 with milliseconds, always in UTC.
@@ -57,62 +54,69 @@ func appendDigits(b []byte, number, n int) []byte {
 // statement that is kept fits even if every byte of it is escaped.
 const maxLine = 8 << 20
 
-// encoder turns events into JSON objects. It is safe for concurrent use.
+// encoder writes events as JSON objects. The log calls it with its lock held, except
+// for fields.
 type encoder struct {
 	cluster []byte // the end of the common fields, ready to be copied
 	now     func() time.Time
-	rooms   sync.Pool // of *encodeRoom
+	clock   clockText
+	ids     idText
 }
 
-// encodeRoom is where one event at a time is encoded.
-type encodeRoom struct {
-	object []byte
-	clock  clockText
-}
+// inPlace is how long the texts of a statement's event may be, in bytes, to be encoded
+// where it is queued. Everybody waits for that, so what is longer is encoded before.
+const inPlace = 4 << 10
 
 func newEncoder(cluster string, now func() time.Time) (*encoder, error) {
 	field, err := json.Marshal(cluster)
 	if err != nil {
 		return nil, err
 	}
-	return &encoder{
-		cluster: append([]byte(`,"cluster_name":`), field...),
-		now:     now,
-		rooms:   sync.Pool{New: func() any { return new(encodeRoom) }},
-	}, nil
+	return &encoder{cluster: append([]byte(`,"cluster_name":`), field...), now: now}, nil
 }
 
-// encode writes ev as one JSON object, without chain fields, which is valid as long as
-// the room is not used for another.
-func (e *encoder) encode(room *encodeRoom, ev Event) ([]byte, error) {
-	event, code := ev.name()
+// fields returns what ev has besides the common fields, each with a comma in front. It
+// is nil for a statement of which append writes the fields itself.
+func (e *encoder) fields(ev Event) ([]byte, error) {
+	if st, ok := ev.(*Statement); ok {
+		if size := st.What.shorten(); size > inPlace {
+			return st.append(make([]byte, 0, size+size/4)), nil
+		}
+		return nil, nil
+	}
+	event, _ := ev.name()
 	if event == "" {
 		return nil, fmt.Errorf("the audit event %+v has no name", ev)
 	}
-	b := append(room.object[:0], `{"event":"`...)
+	object, err := marshal(ev)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", event, err)
+	}
+	if len(object) == len("{}") {
+		return []byte{}, nil
+	}
+	object[0] = ','
+	return object[:len(object)-1], nil
+}
+
+// append appends ev as a JSON object that is still open: the chain follows. fields are
+// what the method of that name has returned.
+func (e *encoder) append(b []byte, ev Event, fields []byte) []byte {
+	event, code := ev.name()
+	b = append(b, `{"event":"`...)
 	b = append(b, event...)
 	b = append(b, `","code":"`...)
 	b = append(b, code...)
-	if st, ok := ev.(*Statement); ok {
-		b = e.appendCommon(room, b, st.Index, st.Time)
-		b = st.append(b)
-	} else {
-		fields, err := marshal(ev)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", event, err)
-		}
-		b = e.appendCommon(room, b, indexOf(ev), time.Time{})
-		if len(fields) > len("{}") {
-			b = append(b, ',')
-		}
-		b = append(b, fields[1:len(fields)-1]...)
+	st, ok := ev.(*Statement)
+	if !ok {
+		b = e.appendCommon(b, indexOf(ev), time.Time{})
+		return append(b, fields...)
 	}
-	b = append(b, '}')
-	room.object = b
-	if len(b) > maxLine-chainSize {
-		return nil, fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
+	b = e.appendCommon(b, st.Index, st.Time)
+	if fields == nil {
+		return st.append(b)
 	}
-	return b, nil
+	return append(b, fields...)
 }
 
 // indexOf returns the place of an event in its session, 0 if it is of none.
@@ -135,14 +139,14 @@ func marshal(v any) ([]byte, error) {
 }
 
 // appendCommon appends the common fields that stand behind the code. at is zero for now.
-func (e *encoder) appendCommon(room *encodeRoom, b []byte, index int64, at time.Time) []byte {
+func (e *encoder) appendCommon(b []byte, index int64, at time.Time) []byte {
 	if at.IsZero() {
 		at = e.now()
 	}
 	b = append(b, `","time":"`...)
-	b = room.clock.append(b, at)
+	b = e.clock.append(b, at)
 	b = append(b, `","uid":"`...)
-	b = appendUID(b)
+	b = e.ids.append(b)
 	b = append(b, `","ei":`...)
 	b = strconv.AppendInt(b, index, 10)
 	return append(b, e.cluster...)
@@ -165,23 +169,57 @@ func (c *clockText) append(b []byte, t time.Time) []byte {
 	return append(appendDigits(b, t.Nanosecond()/int(time.Millisecond), 3), 'Z')
 }
 
-// appendUID appends a random UUID (RFC 9562, version 4). It is unique, and no secret: the
-// generator is ChaCha8, seeded by the system.
-func appendUID(b []byte) []byte {
-	var u [36]byte
+// idText makes unique ids. They are no secrets, so not each has to be random: from a
+// random one the next are counted.
+type idText struct {
+	text [36]byte
+	left int // how many more are counted from the random one
+}
+
+// idsCounted is how many ids there are for each random one.
+const idsCounted = 256
+
+// append appends another id, in the form of a UUID (RFC 9562, version 4).
+func (u *idText) append(b []byte) []byte {
+	if u.left == 0 {
+		u.renew()
+	} else {
+		u.left--
+		u.count()
+	}
+	return append(b, u.text[:]...)
+}
+
+// renew makes a random id. The generator is ChaCha8, seeded by the system.
+func (u *idText) renew() {
 	high, low := rand.Uint64(), rand.Uint64() //nolint:gosec // unique is enough: an id is no secret
 	high = high&^0xf000 | 0x4000
 	low = low&^(0xc0<<56) | 0x80<<56
-	putHex(u[0:8], high>>32)
-	u[8] = '-'
-	putHex(u[9:13], high>>16)
-	u[13] = '-'
-	putHex(u[14:18], high)
-	u[18] = '-'
-	putHex(u[19:23], low>>48)
-	u[23] = '-'
-	putHex(u[24:36], low)
-	return append(b, u[:]...)
+	putHex(u.text[0:8], high>>32)
+	putHex(u.text[9:13], high>>16)
+	putHex(u.text[14:18], high)
+	putHex(u.text[19:23], low>>48)
+	putHex(u.text[24:36], low)
+	for _, i := range []int{8, 13, 18, 23} {
+		u.text[i] = '-'
+	}
+	u.left = idsCounted - 1
+}
+
+// count adds one to the last twelve digits.
+func (u *idText) count() {
+	for i := len(u.text) - 1; u.text[i] != '-'; i-- {
+		switch u.text[i] {
+		case 'f':
+			u.text[i] = '0'
+			continue
+		case '9':
+			u.text[i] = 'a'
+		default:
+			u.text[i]++
+		}
+		return
+	}
 }
 
 // putHex writes the last digits of n, as many as there is room for.

@@ -43,22 +43,27 @@ func TestClockTextFollowsTheClock(t *testing.T) {
 func TestUniqueIDsDiffer(t *testing.T) {
 	t.Parallel()
 	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	const random = 1000
+	var ids idText
 	seen, digits := map[string]bool{}, map[int]map[byte]bool{}
-	for range 1000 {
-		id := string(appendUID(nil))
+	for n := range random * idsCounted {
+		id := string(ids.append(nil))
 		if !form.MatchString(id) {
 			t.Fatalf("%s is no UUID of version 4", id)
 		}
 		seen[id] = true
-		for i := range len(id) {
+		if n%idsCounted > 0 {
+			continue
+		}
+		for i := range len(id) { // of those that are random
 			if digits[i] == nil {
 				digits[i] = map[byte]bool{}
 			}
 			digits[i][id[i]] = true
 		}
 	}
-	if len(seen) != 1000 {
-		t.Errorf("%d different ids of 1000", len(seen))
+	if len(seen) != random*idsCounted {
+		t.Errorf("%d different ids of %d", len(seen), random*idsCounted)
 	}
 	for i, found := range digits {
 		want, special := map[int]int{8: 1, 13: 1, 14: 1, 18: 1, 19: 4, 23: 1}[i]
@@ -67,6 +72,22 @@ func TestUniqueIDsDiffer(t *testing.T) {
 		}
 		if len(found) != want {
 			t.Errorf("place %d has %d different digits, want %d", i, len(found), want)
+		}
+	}
+}
+
+// Counting carries, and begins again where there are no more digits.
+func TestCountedID(t *testing.T) {
+	t.Parallel()
+	for last, next := range map[string]string{
+		"000000000000": "000000000001", "000000000009": "00000000000a", "00000000000f": "000000000010",
+		"0123456789ff": "012345678a00", "ffffffffffff": "000000000000",
+	} {
+		const before = "01234567-89ab-4cde-8f01-"
+		u := idText{left: 1}
+		copy(u.text[:], before+last)
+		if got := string(u.append(nil)); got != before+next {
+			t.Errorf("after %s: %s, want %s", last, got, next)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestCloseReportsThatTheLastEventsAreLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.mu.Lock() // the writer cannot take the event before Close does
-	l.next.add([]byte("{}"), 2)
+	l.next.add([]byte(`{"event":"x"`), 2)
 	l.mu.Unlock()
 	if err := l.writer.tail.file.Close(); err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestFullQueueBlocks(t *testing.T) {
 // appendLine appends object as the line after l.
 func appendLine(b []byte, l link, object string) ([]byte, link) {
 	at := len(b)
-	b = appendUnsealed(b, []byte(object), l.seq+1)
+	b = appendUnsealed(append(b, strings.TrimSuffix(object, "}")...), l.seq+1)
 	return b, l.seal(b[at:])
 }
 

@@ -38,10 +38,9 @@ const (
 // Log writes events. It is safe for concurrent use; events of one goroutine keep
 // their order.
 type Log struct {
-	encoder *encoder
-	log     *slog.Logger
-	writer  *writer
-	lock    *os.File
+	log    *slog.Logger
+	writer *writer
+	lock   *os.File
 
 	now     chan struct{} // holds one value when next is to be written at once
 	late    *time.Timer   // gives it that value
@@ -49,11 +48,12 @@ type Log struct {
 	stop    func() error // closes once
 	running sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	next  *batch     // what is queued
-	seq   uint64     // of the last line that was queued
-	spare *batch     // whose buffers can be used again, or nil
-	err   error      // why nothing can be written any more
+	mu      sync.Mutex // guards what follows
+	encoder *encoder
+	next    *batch // what is queued
+	seq     uint64 // of the last line that was queued
+	spare   *batch // whose buffers can be used again, or nil
+	err     error  // why nothing can be written any more
 }
 
 // batch is what the writer takes at once.
@@ -75,9 +75,9 @@ func newBatch(old *batch) *batch {
 	return b
 }
 
-// add adds the object of an event as the line with number seq.
-func (b *batch) add(object []byte, seq uint64) {
-	b.lines = appendUnsealed(b.lines, object, seq)
+// add adds a line, which has grown out of lines and needs its chain.
+func (b *batch) add(grown []byte, seq uint64) {
+	b.lines = appendUnsealed(grown, seq)
 	b.ends = append(b.ends, len(b.lines))
 }
 
@@ -173,8 +173,8 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 
 // Stream is Post for the events of statements, of which there may be a hundred
 // thousand in a second: to have each written by itself would cost several times what
-// the event does. What is streamed is written after 5 ms, or earlier with what is posted,
-// or when somebody calls [Log.Hurry].
+// the event does. What is streamed is written after 25 ms, or earlier with what is posted,
+// or when somebody calls [Log.Hurry], and durable within 100 ms, too.
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)
 	return err
@@ -201,19 +201,22 @@ const (
 
 // enqueue encodes ev and adds it to the next batch, which it returns.
 func (l *Log) enqueue(ctx context.Context, ev Event, u urgency) (*batch, error) {
-	room, _ := l.encoder.rooms.Get().(*encodeRoom)
-	defer l.encoder.rooms.Put(room)
-	object, err := l.encoder.encode(room, ev)
+	fields, err := l.encoder.fields(ev)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.lockForRoom(ctx, len(object))
+	b, err := l.lockForRoom(ctx, len(fields))
 	if err != nil {
 		return nil, err
 	}
 	defer l.mu.Unlock()
+	grown := l.encoder.append(b.lines, ev, fields)
+	if len(grown)-len(b.lines) > maxLine-chainSize {
+		event, _ := ev.name()
+		return nil, fault.Newf(fault.Invalid, "the audit event %s is larger than %d bytes", event, maxLine)
+	}
 	l.seq++
-	b.add(object, l.seq)
+	b.add(grown, l.seq)
 	b.urgent = b.urgent || u == urgent
 	switch {
 	case u > patient:

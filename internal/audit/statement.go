@@ -25,8 +25,8 @@ func (s *Statement) name() (event, code string) { return s.What.name() }
 // [StatementClose] and [FunctionCall].
 type StatementEvent interface {
 	Event
-	// shorten cuts texts that are too long.
-	shorten()
+	// shorten cuts texts that are too long, and returns about how many bytes there are.
+	shorten() int
 	// appendFields appends the event's own fields, each with a comma in front, as
 	// encoding/json would write them.
 	appendFields(b []byte) []byte
@@ -47,9 +47,8 @@ func (s Session) Prepare(d Database) (*Prepared, error) {
 	return &Prepared{text[1 : len(text)-1]}, nil // without the braces
 }
 
-// append appends all fields but the common ones.
+// append appends all fields but the common ones. Too long texts have been shortened.
 func (s *Statement) append(b []byte) []byte {
-	s.What.shorten()
 	if s.Session != nil && len(s.Session.fields) > 0 {
 		b = append(append(b, ','), s.Session.fields...)
 	}
@@ -68,19 +67,20 @@ type Shortened struct {
 	FullHash  string `json:"full_sha256,omitempty"` // SHA-256 of the same, hex
 }
 
-func (e *DatabaseQuery) shorten()  { cut(&e.Query, &e.Parameters, &e.Shortened) }
-func (e *StatementParse) shorten() { cut(&e.Query, nil, &e.Shortened) }
-func (e *StatementBind) shorten()  { cut(nil, &e.Parameters, &e.Shortened) }
-func (e *FunctionCall) shorten()   { cut(nil, &e.Arguments, &e.Shortened) }
-func (*StatementExecute) shorten() {}
-func (*StatementClose) shorten()   {}
-func (*DatabaseResult) shorten()   {}
-func (*CopyStart) shorten()        {}
+func (e *DatabaseQuery) shorten() int  { return cut(&e.Query, &e.Parameters, &e.Shortened) }
+func (e *StatementParse) shorten() int { return cut(&e.Query, nil, &e.Shortened) }
+func (e *StatementBind) shorten() int  { return cut(nil, &e.Parameters, &e.Shortened) }
+func (e *FunctionCall) shorten() int   { return cut(nil, &e.Arguments, &e.Shortened) }
+func (*StatementExecute) shorten() int { return 0 }
+func (*StatementClose) shorten() int   { return 0 }
+func (e *DatabaseResult) shorten() int { return len(e.Message) }
+func (*CopyStart) shorten() int        { return 0 }
 
 // cut cuts a text and a list, either of which may be nil, to maxText bytes together.
 // Every element of the list stays, if only as an empty text, so that positions keep
-// their meaning. What is known of texts that were cut before stays true.
-func cut(text *string, list *[]*string, known *Shortened) {
+// their meaning. What is known of texts that were cut before stays true. It returns about
+// how many bytes there are to be written.
+func cut(text *string, list *[]*string, known *Shortened) int {
 	size := 0
 	if text != nil {
 		size = len(*text)
@@ -95,6 +95,11 @@ func cut(text *string, list *[]*string, known *Shortened) {
 	if size > maxText {
 		cutFrom(size, text, list, known)
 	}
+	size = min(size, maxText)
+	if list != nil {
+		size += len(*list) * len(`"",`)
+	}
+	return size
 }
 
 // cutFrom does what cut does, with texts of so many bytes that are too long.
