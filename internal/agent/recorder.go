@@ -15,30 +15,43 @@ import (
 const recordPause = 25 * time.Millisecond
 
 // recorder puts on record what sessions have kept of their statements: the first at
-// once, what comes within recordPause after that together. One that keeps more than it
-// may meanwhile does the work itself, so nothing has to wait for the recorder.
+// once, what comes within recordPause after that together, or earlier when a session
+// keeps much. One that keeps more than it may does the work itself, so nothing has to
+// wait for the recorder.
 type recorder struct {
-	log  *audit.Log
-	soon chan struct{} // holds one value when there is something
+	log   *audit.Log
+	pause time.Duration // recordPause
+	soon  chan struct{} // holds one value when there is something
+	much  chan struct{} // holds one value when there is much
 
 	mu      sync.Mutex
 	waiting []*session // guarded by mu
 }
 
 func newRecorder(log *audit.Log) *recorder {
-	return &recorder{log: log, soon: make(chan struct{}, 1)}
+	return &recorder{log: log, pause: recordPause, soon: make(chan struct{}, 1), much: make(chan struct{}, 1)}
 }
 
-// add has the recorder look at what s keeps. It does not wait.
-func (r *recorder) add(s *session) {
+// add has the recorder look at what s keeps. With much, it was told of s before and is
+// not to wait for the end of its pause. add itself does not wait.
+func (r *recorder) add(s *session, much bool) {
+	if much {
+		signal(r.much)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = append(r.waiting, s)
 	if len(r.waiting) == 1 {
-		select {
-		case r.soon <- struct{}{}:
-		default:
-		}
+		signal(r.soon)
+	}
+}
+
+// signal puts a value into a channel that holds one, unless it is there already.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -65,10 +78,11 @@ func (r *recorder) run(ctx context.Context) {
 		for _, s := range sessions {
 			s.recordKept()
 		}
-		r.log.Hurry()
 		clear(sessions) // lets go of those that end
+		r.log.Hurry()
 		select {
-		case <-time.After(recordPause):
+		case <-time.After(r.pause):
+		case <-r.much:
 		case <-ctx.Done():
 			return
 		}

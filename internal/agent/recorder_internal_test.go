@@ -71,6 +71,43 @@ func TestRecorderNeedsNobody(t *testing.T) {
 	<-ended
 }
 
+// TestRecorderDoesNotRestWhenMuchWaits: what a session that sends a lot keeps is on record
+// before the pause is over, and it did not have to do the work.
+func TestRecorderDoesNotRestWhenMuchWaits(t *testing.T) {
+	t.Parallel()
+	log, dir := openLog(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	s := benchSession(log, resource.RecordFull)
+	s.agent.recorder.pause = time.Hour
+	go func() { s.agent.recorder.run(ctx); close(ended) }()
+	observe, err := s.observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	show := func(times int) {
+		for range times {
+			for _, f := range simpleExchange() {
+				if err := observe.Frame(&f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	show(1)
+	if got := eventsOf(t, dir, 1); len(got) != 1 {
+		t.Fatalf("%d events of the first", len(got))
+	}
+	// Of four frames and two events each: more than three quarters of what may wait, and
+	// less than all. The last of them may wait again.
+	show(110)
+	if got := eventsOf(t, dir, 150); len(got) != 150 {
+		t.Errorf("%d events", len(got))
+	}
+	stop()
+	<-ended
+}
+
 // TestBugInTheRecordEndsTheSession, not the gateway, and leaves a trace of it.
 func TestBugInTheRecordEndsTheSession(t *testing.T) {
 	t.Parallel()
@@ -81,7 +118,7 @@ func TestBugInTheRecordEndsTheSession(t *testing.T) {
 	var told error
 	s.stop = func(why error) { told = why }
 	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
-		Kept:    func() {},
+		Kept:    func(bool) {},
 		Request: func(*pgwire.Request) (int64, error) { panic("a bug") },
 	})
 	frame := s.statements.Observe().Frame

@@ -35,7 +35,7 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 		return nil, err
 	}
 	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
-		Kept: func() { s.agent.recorder.add(s) },
+		Kept: func(many bool) { s.agent.recorder.add(s, many) },
 		Malformed: func(err error) {
 			s.post(s.recording, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
 		},

@@ -76,16 +76,22 @@ func (s *Statements) keep(f *Frame) error {
 		defer b.mu.Unlock()
 		return b.err
 	}
-	first := b.room == nil
+	first, few := b.room == nil, b.few()
 	kept := b.add(f, s.moved())
+	many := few && !b.few()
 	b.mu.Unlock()
 	switch {
 	case !kept:
 		return s.lookAtOnce(f)
-	case first:
-		s.cfg.Kept()
+	case first || many:
+		s.cfg.Kept(many)
 	}
 	return nil
+}
+
+// few reports whether less than three quarters of what may wait do. b.mu is held.
+func (b *backlog) few() bool {
+	return b.room == nil || len(b.room.frames) < maxKept*3/4 && len(b.room.bodies) < maxKeptBytes*3/4
 }
 
 // add adds f unless there is no room for it. b.mu is held.

@@ -3,6 +3,7 @@ package pgwire
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,7 @@ func play(frames []Frame, after int) (h heard) {
 		Record: func(st *Statement) error { h.Statements = append(h.Statements, *st); return nil },
 	}
 	if after > 0 {
-		cfg.Kept = func() {}
+		cfg.Kept = func(bool) {}
 	}
 	s := NewStatements(cfg)
 	show := s.Observe().Frame
@@ -88,7 +89,7 @@ func FuzzBacklog(f *testing.F) {
 func keeping() (s *Statements, got *heard) {
 	got = &heard{}
 	return NewStatements(StatementsConfig{
-		Kept: func() {},
+		Kept: func(bool) {},
 		Request: func(q *Request) (int64, error) {
 			got.Requests = append(got.Requests, keepRequest(q))
 			return 1, got.Err
@@ -145,6 +146,41 @@ func TestWhatCannotWaitIsLookedAtFirst(t *testing.T) {
 		}
 		if len(got.Requests) != n {
 			t.Errorf("%s: %d of %d are on record", name, len(got.Requests), n)
+		}
+	}
+}
+
+// TestMuchThatWaitsIsTold: once, while there is room for more, and again after a look.
+func TestMuchThatWaitsIsTold(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"many": "", "long": strings.Repeat("y", 1000)} {
+		s, _ := keeping()
+		var told []bool
+		s.cfg.Kept = func(many bool) { told = append(told, many) }
+		fill := func() (n int) {
+			for before := len(told); len(told) < before+2 && n <= maxKept; n++ {
+				if err := s.keep(whole('Q', body+"\x00")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		for range 2 {
+			n := fill()
+			if room := s.backlog.room; room == nil || len(room.frames) != n {
+				t.Fatalf("%s: told after %d frames, when some had been looked at", name, n)
+			}
+			for range 50 {
+				if body == "" {
+					if err := s.keep(whole('Q', "\x00")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			s.Look()
+		}
+		if !slices.Equal(told, []bool{false, true, false, true}) {
+			t.Errorf("%s: told %v", name, told)
 		}
 	}
 }
@@ -219,7 +255,7 @@ func TestBacklogOfTwoDirections(t *testing.T) {
 	soon := make(chan struct{}, 1)
 	requests, results := 0, 0
 	s := NewStatements(StatementsConfig{
-		Kept: func() { soon <- struct{}{} },
+		Kept: func(bool) { soon <- struct{}{} },
 		Request: func(q *Request) (int64, error) {
 			if requests++; len(q.Text.Value) != requests%100 {
 				t.Errorf("request %d: %q", requests, q.Text.Value)

@@ -21,9 +21,9 @@ const (
 // one at a time, by whoever passes a frame or looks at those that wait; they must not call
 // the [Statements]. An error of theirs ends the session before the next frame is sent on.
 type StatementsConfig struct {
-	// Kept is told that frames begin to wait until [Statements.Look]. Nil: none waits,
-	// each is looked at before it is sent on.
-	Kept func()
+	// Kept is told that frames begin to wait until [Statements.Look], and, with many, that
+	// there is not much room for more. Nil: none waits, each is looked at before it is sent on.
+	Kept func(many bool)
 	// Malformed is told of a request that cannot be decoded, where frames wait: when what
 	// came before it was looked at.
 	Malformed func(error)
