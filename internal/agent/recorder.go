@@ -12,7 +12,7 @@ import (
 // recordPause is how long what sessions keep for the record waits after some of it was
 // looked at. Each round pushes out of the processors' caches what sessions, PostgreSQL
 // and its clients need again, so few large ones cost less than many small ones.
-const recordPause = 25 * time.Millisecond
+const recordPause = 40 * time.Millisecond
 
 // recorder puts on record what sessions have kept of their statements: the first at
 // once, what comes within recordPause after that together, or earlier when a session

@@ -100,8 +100,8 @@ func TestRecorderDoesNotRestWhenMuchWaits(t *testing.T) {
 	}
 	// Of four frames and two events each: more than three quarters of what may wait, and
 	// less than all. The last of them may wait again.
-	show(110)
-	if got := eventsOf(t, dir, 150); len(got) != 150 {
+	show(220)
+	if got := eventsOf(t, dir, 300); len(got) != 300 {
 		t.Errorf("%d events", len(got))
 	}
 	stop()

@@ -39,6 +39,27 @@ func TestClockTextFollowsTheClock(t *testing.T) {
 	}
 }
 
+// While one event is encoded where it is queued, all others wait: nothing long is.
+func TestNobodyWaitsForLongTexts(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", inPlace+1)
+	many := make([]*string, inPlace)
+	enc := encoder{}
+	for _, ev := range []StatementEvent{
+		&DatabaseQuery{Query: long}, &DatabaseQuery{Parameters: many}, &StatementParse{Query: long}, &StatementParse{StatementName: long},
+		&StatementBind{Parameters: many}, &StatementBind{Parameters: []*string{&long}}, &StatementBind{StatementName: long}, &StatementBind{PortalName: long},
+		&StatementExecute{PortalName: long}, &StatementClose{StatementName: long}, &StatementClose{PortalName: long}, &FunctionCall{Arguments: many},
+		&DatabaseResult{Outcome: Outcome{Message: long}}, &DatabaseResult{StatementName: long}, &DatabaseResult{PortalName: long},
+	} {
+		if fields, err := enc.fields(&Statement{What: ev}); err != nil || len(fields) <= inPlace {
+			t.Errorf("%.40v: %d bytes are encoded before, %v", ev, len(fields), err)
+		}
+	}
+	if fields, err := enc.fields(&Statement{What: &DatabaseQuery{Query: "SELECT 1"}}); err != nil || fields != nil {
+		t.Errorf("a short one: %q, %v", fields, err)
+	}
+}
+
 // Ids are UUIDs of version 4, and none comes twice; every bit that may differ does.
 func TestUniqueIDsDiffer(t *testing.T) {
 	t.Parallel()

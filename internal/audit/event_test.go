@@ -159,6 +159,7 @@ func TestStatementsWriteThemselvesAsJSON(t *testing.T) {
 	l := open(t, audit.Config{Dir: dir, Now: func() time.Time { return noon }})
 	full := audit.Outcome{Success: true, Error: "a \"quoted\" error", Message: "<told>"}
 	cut := audit.Shortened{Truncated: true, FullSize: 7, FullHash: "ab"}
+	long := strings.Repeat("long é\n", 1000) // encoded elsewhere
 	list := values("plain", "", "NULL", "<&> \" \\ \x00 \n \u2028 é \xff")
 	events := []audit.StatementEvent{
 		&audit.DatabaseQuery{}, &audit.StatementParse{}, &audit.StatementBind{}, &audit.StatementExecute{}, &audit.StatementClose{},
@@ -174,6 +175,9 @@ func TestStatementsWriteThemselvesAsJSON(t *testing.T) {
 			Tags: []string{"COPY 1", "é"}, AffectedRecords: 5, CopyBytes: 6, SQLState: "42P01", TxStatus: "T", DurationMS: 12345.678,
 		},
 		&audit.DatabaseResult{DurationMS: 0.001},
+		&audit.DatabaseQuery{Query: long, Parameters: list}, &audit.StatementParse{StatementName: long, Query: "SELECT 1"},
+		&audit.StatementBind{StatementName: long, Parameters: list}, &audit.StatementExecute{PortalName: long}, &audit.StatementClose{PortalName: long},
+		&audit.FunctionCall{Arguments: values(long, "NULL")}, &audit.DatabaseResult{Outcome: audit.Outcome{Message: long}},
 		&audit.CopyStart{Direction: "in", RequestIndex: 5},
 	}
 	for _, ev := range events {

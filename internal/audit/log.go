@@ -173,7 +173,7 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 
 // Stream is Post for the events of statements, of which there may be a hundred
 // thousand in a second: to have each written by itself would cost several times what
-// the event does. What is streamed is written after 25 ms, or earlier with what is posted,
+// the event does. What is streamed is written after 40 ms, or earlier with what is posted,
 // or when somebody calls [Log.Hurry], and durable within 100 ms, too.
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)

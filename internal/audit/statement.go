@@ -67,14 +67,26 @@ type Shortened struct {
 	FullHash  string `json:"full_sha256,omitempty"` // SHA-256 of the same, hex
 }
 
-func (e *DatabaseQuery) shorten() int  { return cut(&e.Query, &e.Parameters, &e.Shortened) }
-func (e *StatementParse) shorten() int { return cut(&e.Query, nil, &e.Shortened) }
-func (e *StatementBind) shorten() int  { return cut(nil, &e.Parameters, &e.Shortened) }
-func (e *FunctionCall) shorten() int   { return cut(nil, &e.Arguments, &e.Shortened) }
-func (*StatementExecute) shorten() int { return 0 }
-func (*StatementClose) shorten() int   { return 0 }
-func (e *DatabaseResult) shorten() int { return len(e.Message) }
-func (*CopyStart) shorten() int        { return 0 }
+func (e *DatabaseQuery) shorten() int {
+	return cut(&e.Query, &e.Parameters, &e.Shortened) + len(e.Error) + len(e.Message)
+}
+
+func (e *StatementParse) shorten() int {
+	return cut(&e.Query, nil, &e.Shortened) + len(e.StatementName)
+}
+
+func (e *StatementBind) shorten() int {
+	return cut(nil, &e.Parameters, &e.Shortened) + len(e.StatementName) + len(e.PortalName)
+}
+
+func (e *FunctionCall) shorten() int     { return cut(nil, &e.Arguments, &e.Shortened) }
+func (e *StatementExecute) shorten() int { return len(e.PortalName) }
+func (e *StatementClose) shorten() int   { return len(e.StatementName) + len(e.PortalName) }
+func (*CopyStart) shorten() int          { return 0 }
+
+func (e *DatabaseResult) shorten() int {
+	return len(e.Error) + len(e.Message) + len(e.StatementName) + len(e.PortalName)
+}
 
 // cut cuts a text and a list, either of which may be nil, to maxText bytes together.
 // Every element of the list stays, if only as an empty text, so that positions keep

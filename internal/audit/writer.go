@@ -10,7 +10,7 @@ const syncAfter = 50 * time.Millisecond
 // writePause is how long streamed events wait for others. A write costs about as much
 // as ten events do, most of it for waking a thread. With syncAfter it stays below what
 // Stream promises.
-const writePause = 25 * time.Millisecond
+const writePause = 40 * time.Millisecond
 
 // keepCached is how much of the end of a segment stays in the kernel's cache, for
 // those who follow the log. The rest goes once it is durable, in pieces of this size.

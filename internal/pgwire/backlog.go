@@ -14,7 +14,7 @@ import (
 const (
 	// maxKept bounds how many frames wait, maxKeptBytes what their bodies have together.
 	// Whoever brings more looks at them first.
-	maxKept      = 512
+	maxKept      = 1024
 	maxKeptBytes = 32 << 10
 	// maxKeptBody bounds the body of one. A larger one is looked at before it is sent on.
 	maxKeptBody = 4 << 10
