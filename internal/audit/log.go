@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -47,6 +48,8 @@ type Log struct {
 	closing chan struct{}
 	stop    func() error // closes once
 	running sync.WaitGroup
+
+	streamed atomic.Int64 // events
 
 	mu      sync.Mutex // guards what follows
 	encoder *encoder
@@ -174,9 +177,13 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 // Stream is Post for the events of statements, of which there may be a hundred
 // thousand in a second: to have each written by itself would cost several times what
 // the event does. What is streamed is written after 40 ms, or earlier with what is posted,
-// or when somebody calls [Log.Hurry], and durable within 100 ms, too.
+// or when somebody calls [Log.Hurry], and durable within 100 ms, too. Now and then it
+// lets others have the processor before it returns.
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)
+	if l.streamed.Add(1)%atOnce == 0 {
+		giveWay()
+	}
 	return err
 }
 
