@@ -50,6 +50,7 @@ type Log struct {
 	running sync.WaitGroup
 
 	streamed atomic.Int64 // events
+	turns    turns        // of who streams them
 
 	mu      sync.Mutex // guards what follows
 	encoder *encoder
@@ -119,7 +120,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	}
 	l := &Log{
 		encoder: enc, log: cfg.Log, lock: lock,
-		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end},
+		writer: &writer{dir: cfg.Dir, maxSegment: cfg.MaxSegment, now: cfg.Now, tail: end, turns: turns{begun: time.Now()}},
+		turns:  turns{begun: time.Now()},
 		now:    make(chan struct{}, 1), closing: make(chan struct{}), next: newBatch(nil), seq: end.last.seq,
 	}
 	l.late = time.AfterFunc(writePause, l.Hurry)
@@ -182,7 +184,7 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)
 	if l.streamed.Add(1)%atOnce == 0 {
-		giveWay()
+		l.turns.give()
 	}
 	return err
 }

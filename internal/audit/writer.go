@@ -12,10 +12,6 @@ const syncAfter = 50 * time.Millisecond
 // Stream promises.
 const writePause = 40 * time.Millisecond
 
-// atOnce is how many events are worked on before others may have the processor: 30 to
-// 60 µs.
-const atOnce = 32
-
 // keepCached is how much of the end of a segment stays in the kernel's cache, for
 // those who follow the log. The rest goes once it is durable, in pieces of this size.
 // The memory then serves for what is written next, which matters: to touch memory for
@@ -93,6 +89,7 @@ type writer struct {
 	maxSegment int64
 	now        func() time.Time
 	tail       tail
+	turns      turns
 }
 
 // write chains and writes what is in b. It is not durable yet.
@@ -100,8 +97,8 @@ func (w *writer) write(b *batch) error {
 	today := day(w.now())
 	written, sealed := 0, 0 // up to where the lines are
 	for i, end := range b.ends {
-		if i%atOnce == atOnce-1 {
-			giveWay()
+		if i%atOnce == atOnce-1 && !b.urgent {
+			w.turns.give()
 		}
 		if w.tail.file == nil || w.tail.day != today || w.tail.size+int64(sealed-written) >= w.maxSegment {
 			if err := w.append(b.lines[written:sealed]); err != nil {
