@@ -83,8 +83,10 @@ func (s *Statements) keep(f *Frame) error {
 	switch {
 	case !kept:
 		return s.lookAtOnce(f)
-	case first || many:
-		s.cfg.Kept(many)
+	case first:
+		s.cfg.Kept(false)
+	case many:
+		s.cfg.Kept(true)
 	}
 	return nil
 }
