@@ -32,13 +32,8 @@ func newRecorder(log *audit.Log) *recorder {
 	return &recorder{log: log, pause: recordPause, soon: make(chan struct{}, 1), much: make(chan struct{}, 1)}
 }
 
-// add has the recorder look at what s keeps. With much, it was told of s before and is
-// not to wait for the end of its pause. add itself does not wait.
-func (r *recorder) add(s *session, much bool) {
-	if much {
-		signal(r.much)
-		return
-	}
+// add has the recorder look at what s keeps. It does not wait.
+func (r *recorder) add(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = append(r.waiting, s)
@@ -46,6 +41,9 @@ func (r *recorder) add(s *session, much bool) {
 		signal(r.soon)
 	}
 }
+
+// hurry ends the pause of the recorder, as a session that was added keeps much.
+func (r *recorder) hurry() { signal(r.much) }
 
 // signal puts a value into a channel that holds one, unless it is there already.
 func signal(c chan struct{}) {

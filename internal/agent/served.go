@@ -86,10 +86,7 @@ func (s *Server) followResources(ctx context.Context) {
 // relabelled has what depends on labels decided on again.
 func (s *Server) relabelled() {
 	s.relabels.Add(1)
-	select {
-	case s.labels <- struct{}{}:
-	default: // asked already
-	}
+	signal(s.labels)
 }
 
 // current returns the database that is served now in the place of the one with

@@ -35,7 +35,13 @@ func (s *session) observe(ctx context.Context) (_ *pgwire.Observe, err error) {
 		return nil, err
 	}
 	s.statements = pgwire.NewStatements(pgwire.StatementsConfig{
-		Kept: func(many bool) { s.agent.recorder.add(s, many) },
+		Kept: func(many bool) {
+			if many {
+				s.agent.recorder.hurry()
+			} else {
+				s.agent.recorder.add(s)
+			}
+		},
 		Malformed: func(err error) {
 			s.post(s.recording, audit.MalformedPacket{Session: s.next(), Database: s.auditDatabase(), Error: err.Error()})
 		},

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/postern-db/postern/internal/fault"
@@ -49,8 +48,7 @@ type Log struct {
 	stop    func() error // closes once
 	running sync.WaitGroup
 
-	streamed atomic.Int64 // events
-	turns    turns        // of who streams them
+	turns turns // of those who stream events
 
 	mu      sync.Mutex // guards what follows
 	encoder *encoder
@@ -183,9 +181,7 @@ func (l *Log) Post(ctx context.Context, ev Event) error {
 // lets others have the processor before it returns.
 func (l *Log) Stream(ctx context.Context, ev Event) error {
 	_, err := l.enqueue(ctx, ev, patient)
-	if l.streamed.Add(1)%atOnce == 0 {
-		l.turns.give()
-	}
+	l.turns.worked()
 	return err
 }
 
@@ -244,7 +240,8 @@ func signal(c chan struct{}) {
 	}
 }
 
-// lockForRoom returns the next batch when size bytes fit, with l.mu held.
+// lockForRoom returns the next batch when size bytes fit, with l.mu held. Size need not
+// count the few thousand bytes of an event that is encoded in place.
 func (l *Log) lockForRoom(ctx context.Context, size int) (*batch, error) {
 	for {
 		l.mu.Lock()

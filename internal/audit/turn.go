@@ -17,12 +17,16 @@ const atOnce = 32
 // Where they need much of it themselves, each turn of theirs is long. What one took is
 // ours before the next one, so at least half of the time is.
 type turns struct {
-	begun time.Time
-	next  atomic.Int64 // ns since begun: not given before
+	begun  time.Time
+	events atomic.Int64 // that were worked on
+	next   atomic.Int64 // ns since begun: no turn before
 }
 
-// give gives the processor away for a turn, or does nothing.
-func (t *turns) give() {
+// worked counts an event, and gives the processor away for a turn when one is due.
+func (t *turns) worked() {
+	if t.events.Add(1)%atOnce != 0 {
+		return
+	}
 	if start := time.Since(t.begun); t.due(start) {
 		yield()
 		t.gave(start, time.Since(t.begun))

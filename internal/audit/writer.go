@@ -96,9 +96,9 @@ type writer struct {
 func (w *writer) write(b *batch) error {
 	today := day(w.now())
 	written, sealed := 0, 0 // up to where the lines are
-	for i, end := range b.ends {
-		if i%atOnce == atOnce-1 && !b.urgent {
-			w.turns.give()
+	for _, end := range b.ends {
+		if !b.urgent {
+			w.turns.worked()
 		}
 		if w.tail.file == nil || w.tail.day != today || w.tail.size+int64(sealed-written) >= w.maxSegment {
 			if err := w.append(b.lines[written:sealed]); err != nil {

@@ -68,8 +68,8 @@ func (s *secretSet) inLog(log string) error {
 	return errors.Join(found...)
 }
 
-// find returns which of the secrets a log holds. It may have hundreds of megabytes, for
-// which a regular expression takes minutes.
+// find returns which of the secrets a log holds. It may have tens of megabytes, for
+// which a regular expression takes long under the race detector.
 func (s *secretSet) find(log string) (found []string) {
 	check := func(start, end int) {
 		if start >= 0 && s.all[log[start:end]] {
